@@ -1,0 +1,54 @@
+# make alone prints the targets.
+
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(wildcard bpm/_native/*.[ch]) build_ffi.py setup.py pyproject.toml
+CFLAGS_LINT := -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Ibpm/_native
+
+.PHONY: help build run test lint check-c golden bench wheel clean
+.DELETE_ON_ERROR:
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: $(VENV)/.built ## build into .venv: leaves .venv/bin/bpm
+
+run: $(VENV)/.built ## the example: a BOSH root with two jobs, started, looked at, stopped (as root)
+	docs/example/tour $(abspath $(BIN)/bpm)
+
+test: $(VENV)/.tools lint ## lint, and every test that this machine can run
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.tools check-c ## ruff, ruff format, mypy --strict, and the C with -Wall -Wextra -Werror
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+check-c:
+	$(CC) $(CFLAGS_LINT) -DBPM_INIT_PATH='"x"' bpm/_native/spawn.c bpm/_native/letter.c bpm/_native/child.c bpm/_native/rootfs.c
+	$(CC) $(CFLAGS_LINT) -ffreestanding bpm/_native/init.c
+
+golden: $(VENV)/.tools ## write the golden plans anew, to be read as a diff
+	$(BIN)/python -m tests.plan.golden
+
+bench: $(VENV)/.tools ## the speed bounds, as ratios in one run (as root)
+	$(BIN)/python -m tests.bench
+
+wheel: $(VENV)/.tools ## a wheel from the sdist, installed alone, must import and spawn
+	$(BIN)/python -m tests.wheel
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info bpm/_native/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/.built: $(VENV)/bin/python $(NATIVE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable .
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.built
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,lint]'
+	@touch $@

@@ -1,0 +1,19 @@
+"""The native room: a SpawnRequest in, a running program or (stage, item, errno) out."""
+
+from bpm._native.binding import EXIT_SIZE, ExitFacts, init_descriptor, parse_exit, spawn
+from bpm._native.request import Cover, Spawned, SpawnFailure, SpawnRequest, Stage, Step, StepKind
+
+__all__ = [
+    "EXIT_SIZE",
+    "Cover",
+    "ExitFacts",
+    "SpawnFailure",
+    "SpawnRequest",
+    "Spawned",
+    "Stage",
+    "Step",
+    "StepKind",
+    "init_descriptor",
+    "parse_exit",
+    "spawn",
+]

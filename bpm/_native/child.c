@@ -1,0 +1,175 @@
+/*
+ * child.c - what happens to a process between clone and the execution of init.
+ *
+ * It runs on a stack of its own in its caller's memory, while the thread that cloned it waits (CLONE_VM and
+ * CLONE_VFORK). That makes it cheap whatever the caller's size, and sets the rules of this file and rootfs.c:
+ *
+ *   - only system calls, only through kernel.h: libc's state belongs to the caller's threads, who go on running;
+ *   - no allocation, no formatting, no choice: whatever could be decided before, was;
+ *   - it never returns: it becomes init, or it exits;
+ *   - it never changes who it is. Credentials act on the memory that is shared: a setresuid(2) here would leave
+ *     the caller undumpable, and undoing that would let the new user trace what still maps the caller. So init
+ *     is executed as the caller, and drops everything in memory of its own (init.c).
+ *
+ * What it has of its own: descriptors, signal dispositions (CLONE_CLEAR_SIGHAND), umask and working directory,
+ * namespaces, limits, cgroup.
+ */
+#include <linux/close_range.h>
+#include <linux/fcntl.h>
+#include <linux/mount.h>
+#include <linux/sched.h>
+
+#include "kernel.h"
+#include "native.h"
+
+/*
+ * A cgroup v1 hierarchy is joined by writing 0 to `tasks`: a thread that moves itself needs no
+ * cgroup_threadgroup_rwsem, whose writer waits for an RCU grace period, some 15 ms after any idle moment.
+ * (cgroup v2 was joined at birth, by CLONE_INTO_CGROUP.)
+ */
+static long join_cgroups(struct child *child)
+{
+	for (uint32_t i = 0; i < child->request->cgroup_task_count; i++) {
+		child->report->item = (int32_t)i;
+		long written = kernel(write, child->request->cgroup_tasks[i], "0", 1);
+		if (written < 0)
+			return written;
+	}
+	return 0;
+}
+
+/*
+ * The namespaces are new since the clone; the mount namespace is a copy, whose mounts are still peers of the
+ * host's where those were shared. Cut that tie first, or all that follows would happen on the host too.
+ */
+static long leave_the_host(void)
+{
+	struct mount_attr attributes = { .propagation = MS_PRIVATE };
+
+	return kernel(mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &attributes, sizeof attributes);
+}
+
+/*
+ * Into a container that exists. With its mount namespace comes its root. Its pid namespace takes only what is cloned
+ * after this: init stays outside, where nobody inside can see it, and the program is born inside (setns(2), by pidfd
+ * since 5.8).
+ */
+static long join_namespaces(struct child *child)
+{
+	long error = kernel(setns, child->request->join_fd, child->request->join_namespaces);
+
+	if (error < 0)
+		return error;
+	error = kernel(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	child->root = (int)error;
+	return error;
+}
+
+static long settle_namespaces(struct child *child)
+{
+	return child->request->join_fd < 0 ? leave_the_host() : join_namespaces(child);
+}
+
+static long set_hostname(struct child *child)
+{
+	size_t length = 0;
+
+	if (!child->request->hostname)
+		return 0;
+	while (child->request->hostname[length])
+		length++;
+	return kernel(sethostname, child->request->hostname, length);
+}
+
+/*
+ * A session without a controlling terminal, and no descriptors but 0 to 6 of native.h. What goes there may stand
+ * in each other's way, so all of it is moved up first. Before the limits, since RLIMIT_NOFILE holds for this too.
+ */
+static long arrange_descriptors(struct child *child)
+{
+	const struct bpm_request *request = child->request;
+	const int wanted[] = { request->stdio[0], request->stdio[1], request->stdio[2], child->letter,
+			       child->report_pipe, request->exit_fd,	 request->init_fd };
+	int moved[BPM_FD_INIT + 1];
+
+	(void)kernel(setsid);
+	for (int i = 0; i <= BPM_FD_INIT; i++) {
+		child->report->item = i;
+		moved[i] = -1;
+		if (wanted[i] < 0)
+			continue;
+		long fd = kernel(fcntl, wanted[i], F_DUPFD_CLOEXEC, BPM_FD_INIT + 1);
+		if (fd < 0)
+			return fd;
+		moved[i] = (int)fd;
+	}
+	for (int i = 0; i <= BPM_FD_INIT; i++) {
+		child->report->item = i;
+		if (moved[i] < 0) {
+			(void)kernel(close, i);
+			continue;
+		}
+		long fd = kernel(dup3, moved[i], i, i == BPM_FD_INIT ? O_CLOEXEC : 0);
+		if (fd < 0)
+			return fd;
+	}
+	child->report->item = -1;
+	return kernel(close_range, BPM_FD_INIT + 1, ~0U, 0);
+}
+
+static long set_limits(struct child *child)
+{
+	for (uint32_t i = 0; i < child->request->rlimit_count; i++) {
+		const struct bpm_rlimit *limit = &child->request->rlimits[i];
+		uint64_t values[2] = { limit->soft, limit->hard };
+
+		child->report->item = (int32_t)i;
+		long error = kernel(prlimit64, 0, limit->resource, values, NULL);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
+static long become_init(struct child *child)
+{
+	const char *const arguments[] = { "bpm-init", NULL };
+	const char *const environment[] = { NULL };
+
+	child->report->item = -1;
+	return kernel(execveat, BPM_FD_INIT, "", arguments, environment, AT_EMPTY_PATH);
+}
+
+static const struct {
+	enum bpm_stage stage;
+	long (*run)(struct child *);
+} stages[] = {
+	{ BPM_STAGE_CGROUP, join_cgroups },
+	{ BPM_STAGE_NAMESPACES, settle_namespaces },
+	{ BPM_STAGE_MOUNTS, bpm_make_mounts },
+	{ BPM_STAGE_ROOT, bpm_enter_root },
+	{ BPM_STAGE_MASKS, bpm_cover_paths },
+	{ BPM_STAGE_WORKDIR, bpm_enter_workdir },
+	{ BPM_STAGE_HOSTNAME, set_hostname },
+	{ BPM_STAGE_DESCRIPTORS, arrange_descriptors },
+	{ BPM_STAGE_LIMITS, set_limits },
+	{ BPM_STAGE_INIT, become_init },
+};
+
+/* The entry on the child's own stack. The report is in shared memory; the caller reads it when we are gone. */
+void bpm_run_child(void *argument)
+{
+	struct child *child = argument;
+
+	for (unsigned int i = 0; i < sizeof stages / sizeof *stages; i++) {
+		child->report->stage = (int32_t)stages[i].stage;
+		child->report->item = -1;
+		long error = stages[i].run(child);
+		if (error < 0) {
+			child->report->error = (int32_t)-error;
+			for (;;)
+				(void)kernel(exit_group, 127);
+		}
+	}
+	__builtin_unreachable();
+}

@@ -1,0 +1,190 @@
+/*
+ * spawn.c - the caller's side of a spawn.
+ *
+ *   caller                             child (child.c)                  init (init.c)
+ *     | opens the bind sources
+ *     | writes the letter
+ *     |------------- clone3 ------------>|
+ *     | (waits: CLONE_VFORK)             | its stages
+ *     |<- a failure, in shared memory ---|
+ *     |                                  |------- execveat ------------->|
+ *     | (goes on)                                                        | its stages
+ *     |<---------------- a report on a pipe: it failed, or it runs ------|
+ *     |<---------------- end of file: it died without an answer ---------|
+ *
+ * The clone lives in this file alone. Everything the child reads is laid out before it, and stays where it is until
+ * the child has executed init or is gone.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernel.h"
+#include "native.h"
+
+#define STACK_SIZE (64 * 1024)
+#define P_PIDFD_ID 3 /* since 5.4; glibc names it since 2.36 */
+
+static int fail(struct bpm_report *report, enum bpm_stage stage, int item, long error)
+{
+	report->stage = (int32_t)stage;
+	report->item = item;
+	report->error = (int32_t)error;
+	return -1;
+}
+
+static void close_trees(int32_t *trees, uint32_t count)
+{
+	for (uint32_t i = 0; trees && i < count; i++)
+		if (trees[i] >= 0)
+			(void)close(trees[i]);
+	free(trees);
+}
+
+/*
+ * Clones each bind source as a detached mount. Here and not in the child, because open_tree(2) clones only mounts of
+ * the caller's own namespace, and the descriptors come from this one.
+ */
+static int open_sources(const struct bpm_request *request, int32_t *trees, struct bpm_report *report)
+{
+	for (uint32_t i = 0; i < request->step_count; i++)
+		trees[i] = -1;
+	for (uint32_t i = 0; i < request->step_count; i++) {
+		const struct bpm_step *step = &request->steps[i];
+		if (step->kind != BPM_STEP_BIND)
+			continue;
+		long tree = kernel(open_tree, step->source_fd, "",
+				   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (step->recursive ? AT_RECURSIVE : 0));
+		if (tree < 0)
+			return fail(report, BPM_STAGE_SOURCES, step->item, -tree);
+		trees[i] = (int32_t)tree;
+	}
+	return 0;
+}
+
+/* Reaps a child known to be ending. Its exit status, or minus its signal. */
+static int reap(int pidfd)
+{
+	siginfo_t info;
+
+	while (waitid((idtype_t)P_PIDFD_ID, (id_t)pidfd, &info, WEXITED) < 0)
+		if (errno != EINTR)
+			return 0;
+	return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+}
+
+/*
+ * The clone itself. All signals are blocked around it: the child must not run a handler in memory that is not its
+ * own, and starts with them blocked until init unblocks them for the program. By system call, since libc would leave
+ * out the two it keeps for its threads.
+ */
+static long clone_child(struct child *child, void *stack, int *pidfd)
+{
+	const struct bpm_request *request = child->request;
+	struct clone_args arguments = {
+		.flags = request->namespaces | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+		.pidfd = (uint64_t)(uintptr_t)pidfd,
+		.exit_signal = SIGCHLD,
+		.stack = (uint64_t)(uintptr_t)stack,
+		.stack_size = STACK_SIZE,
+	};
+	kernel_sigset old;
+	long pid;
+
+	if (request->cgroup_fd >= 0) {
+		arguments.flags |= CLONE_INTO_CGROUP;
+		arguments.cgroup = (uint64_t)request->cgroup_fd;
+	}
+	(void)set_signal_mask(ALL_SIGNALS, &old);
+	pid = clone_onto_stack(&arguments, sizeof arguments, bpm_run_child, child);
+	(void)set_signal_mask(old, NULL);
+	return pid;
+}
+
+/* Waits for init's word. Everything but a whole report with stage NONE means that no program runs. */
+static int hear_init(int pipe, struct bpm_spawned *spawned, struct bpm_report *report)
+{
+	struct bpm_report word;
+	ssize_t size;
+
+	do
+		size = read(pipe, &word, sizeof word);
+	while (size < 0 && errno == EINTR);
+	if (size == sizeof word && word.stage == BPM_STAGE_NONE)
+		return 0;
+	spawned->status = reap(spawned->pidfd);
+	if (size == sizeof word)
+		return fail(report, (enum bpm_stage)word.stage, word.item, word.error);
+	return fail(report, BPM_STAGE_INIT, -1, 0);
+}
+
+static int run_child(struct child *child, int report_end, struct bpm_spawned *spawned, struct bpm_report *report)
+{
+	long pid;
+	void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+
+	if (stack == MAP_FAILED)
+		return fail(report, BPM_STAGE_CLONE, -1, errno);
+	/* The child leaves its stage here when it fails; when it becomes init, the last one stands: no failure. */
+	report->error = 0;
+	pid = clone_child(child, stack, &spawned->pidfd);
+	(void)munmap(stack, STACK_SIZE);
+	(void)close(child->report_pipe);
+	child->report_pipe = -1;
+	if (pid < 0)
+		return fail(report, BPM_STAGE_CLONE, -1, -pid);
+	spawned->pid = (int32_t)pid;
+	if (report->error) {
+		(void)reap(spawned->pidfd);
+		return -1;
+	}
+	return hear_init(report_end, spawned, report);
+}
+
+int bpm_spawn(const struct bpm_request *request, struct bpm_spawned *spawned, struct bpm_report *report)
+{
+	struct child child = { .request = request, .report = report, .letter = -1, .report_pipe = -1, .root = -1 };
+	int32_t *trees = malloc(request->step_count * sizeof *trees);
+	int pipe_ends[2] = { -1, -1 };
+	int result = -1;
+
+	memset(spawned, 0, sizeof *spawned);
+	spawned->pidfd = -1;
+	child.trees = trees;
+	if (!trees)
+		return fail(report, BPM_STAGE_SOURCES, -1, ENOMEM);
+	if (open_sources(request, trees, report) < 0)
+		goto out;
+	child.letter = bpm_write_letter(request);
+	if (child.letter < 0) {
+		(void)fail(report, BPM_STAGE_CLONE, -1, -child.letter);
+		goto out;
+	}
+	if (pipe2(pipe_ends, O_CLOEXEC) < 0) {
+		(void)fail(report, BPM_STAGE_CLONE, -1, errno);
+		goto out;
+	}
+	child.report_pipe = pipe_ends[1];
+	result = run_child(&child, pipe_ends[0], spawned, report);
+out:
+	close_trees(trees, request->step_count);
+	if (child.letter >= 0)
+		(void)close(child.letter);
+	if (child.report_pipe >= 0)
+		(void)close(child.report_pipe);
+	if (pipe_ends[0] >= 0)
+		(void)close(pipe_ends[0]);
+	if (result < 0 && spawned->pidfd >= 0) {
+		(void)close(spawned->pidfd);
+		spawned->pidfd = -1;
+	}
+	return result;
+}

@@ -1,0 +1,346 @@
+"""ProcessPlan: what will be done, in words, in order, each entry with its ``because``.
+
+Words here, numbers in ``_native``; ``runtime/lower.py`` is the only dictionary between them.
+Everything is frozen and ordered, so equal inputs give equal JSON bytes (``codec.py``).
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+
+@frozen
+class Mount:
+    """One mount, from its strictest form; ``writable()`` and ``executable()`` loosen it.
+
+    Args:
+        target: Where it appears inside.
+        source: The path outside for a bind; the source's name for a fresh file system.
+        kind: ``bind``, or the file system's type: proc, tmpfs, devpts, mqueue, sysfs.
+        options: Words as mount(8) has them: bind or rbind; ro, rw; exec, noexec; nosuid; nodev;
+            and ``name=value`` or bare words for the file system itself.
+        because: The key of bpm.yml, or the named default, that asked for it.
+    """
+
+    target: str
+    source: str
+    kind: str
+    options: tuple[str, ...]
+    because: str
+
+    def _swap(self, old: str, new: str) -> Mount:
+        return evolve(self, options=tuple(new if word == old else word for word in self.options))
+
+    def writable(self) -> Mount:
+        """The same mount, open for writing."""
+        return self._swap("ro", "rw")
+
+    def executable(self) -> Mount:
+        """The same mount, whose programs may be executed."""
+        return self._swap("noexec", "exec")
+
+    def without(self, *words: str) -> Mount:
+        """The same mount without these option words."""
+        return evolve(self, options=tuple(word for word in self.options if word not in words))
+
+
+@frozen
+class Node:
+    """A character device made in the container's own /dev."""
+
+    path: str
+    major: int
+    minor: int
+    mode: int
+    because: str
+
+
+@frozen
+class Link:
+    """A symbolic link made in the container's own /dev."""
+
+    path: str
+    target: str
+    because: str
+
+
+@frozen
+class Covered:
+    """A path inside that is masked (made empty and unreadable) or made read-only, where it exists."""
+
+    path: str
+    because: str
+
+
+@frozen
+class Dropped:
+    """A mount that was asked for and is not made, and why: a sentence of ``plan/mounts.py``."""
+
+    mount: Mount
+    reason: str
+
+
+@frozen
+class Notice:
+    """Something asked for that is ignored, as upstream ignores it: said to the operator, and the start goes on."""
+
+    text: str
+    because: str
+
+
+@frozen
+class Variable:
+    """One environment variable."""
+
+    name: str
+    value: str
+    because: str
+
+
+@frozen
+class Workdir:
+    """The working directory, inside."""
+
+    path: str
+    because: str
+
+
+@frozen
+class Identity:
+    """Who the program runs as, by number, with no groups but these."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    because: str
+
+
+@frozen
+class Capability:
+    """A capability the program has, named without CAP_: bounding, permitted, inheritable, ambient, effective."""
+
+    name: str
+    because: str
+
+
+@frozen
+class Namespace:
+    """A namespace of the container's own: mount, pid, ipc, uts."""
+
+    kind: str
+    because: str
+
+
+@frozen
+class Rlimit:
+    """A resource limit, soft and hard alike in bytes or units; -1 is RLIM_INFINITY.
+
+    Args:
+        name: As setrlimit(2) has it, such as ``RLIMIT_NOFILE``.
+    """
+
+    name: str
+    soft: int
+    hard: int
+    because: str
+
+
+@frozen
+class CgroupSetting:
+    """A value written to one file of the container's cgroup, in the order of the plan.
+
+    Args:
+        controller: Which controller's hierarchy the file is in, such as ``memory``.
+        file: The file's name, such as ``memory.limit_in_bytes`` or ``memory.max``.
+        value: What is written, in the kernel's grammar.
+        because: The key of bpm.yml that asked for it.
+        optional: Whether the start goes on, with a warning, where the file does not exist.
+    """
+
+    controller: str
+    file: str
+    value: str
+    because: str
+    optional: bool = False
+
+
+@frozen
+class CgroupDirectory:
+    """One directory that the container's processes are in.
+
+    Args:
+        controllers: The controllers of that hierarchy that are used here; none where it only keeps track.
+        version: 1 or 2.
+        path: The directory, absolute, on the host.
+    """
+
+    controllers: tuple[str, ...]
+    version: int
+    path: str
+    because: str
+
+
+@frozen
+class Cgroup:
+    """The container's cgroup: one directory of this name below bpm's own cgroup in each hierarchy needed."""
+
+    name: str
+    directories: tuple[CgroupDirectory, ...] = ()
+    settings: tuple[CgroupSetting, ...] = ()
+
+
+@frozen
+class SyscallRule:
+    """An allowed syscall under a condition on one argument: ``(argument & mask) == equals``, as 64-bit values.
+
+    Several rules of one syscall allow it when any of them holds.
+    """
+
+    name: str
+    argument: int
+    equals: int
+    mask: int = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@frozen
+class SeccompPolicy:
+    """Which syscalls the program may make, by name.
+
+    Args:
+        name: How people call it, such as ``default``.
+        default: The errno of what is not allowed, such as ``EPERM``.
+        allow: Allowed outright, sorted.
+        allow_if: Allowed under a condition.
+        errno_of: Pairs of a syscall and the errno it gets instead of the default.
+        unknown: The errno of syscalls newer than our tables, such as ``ENOSYS``.
+        because: The named default or key that asked for it.
+    """
+
+    name: str
+    default: str
+    allow: tuple[str, ...]
+    allow_if: tuple[SyscallRule, ...]
+    errno_of: tuple[tuple[str, str], ...]
+    unknown: str
+    because: str
+
+
+@frozen
+class Directory:
+    """A directory that the host has before the process starts.
+
+    Args:
+        path: Outside.
+        mode: Its permission bits when bpm creates it.
+        uid, gid: Its owner; an existing one is chowned too.
+        chmod: Whether an existing one is given ``mode`` too.
+        any_kind: Whether something else that exists there, a file or a socket, is as good: it is chowned only.
+    """
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    because: str
+    chmod: bool = True
+    any_kind: bool = False
+
+
+@frozen
+class LogFile:
+    """A log file, opened for appending and never through a link.
+
+    Args:
+        stream: ``stdout`` or ``stderr``.
+        path: Outside.
+    """
+
+    stream: str
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    because: str
+
+
+@frozen
+class SharedVolume:
+    """A path outside that is made a shared mount, under its lock, before the process starts."""
+
+    path: str
+    because: str
+
+
+@frozen
+class Hook:
+    """A program run on the host, as root, with the container's environment, before the process starts."""
+
+    executable: str
+    because: str
+
+
+@frozen
+class Requirement:
+    """A path outside that must exist, and what to say where it does not."""
+
+    path: str
+    reason: str
+    because: str
+
+
+@frozen
+class Preparation:
+    """What bpm does on the host before the clone, in this order."""
+
+    requirements: tuple[Requirement, ...] = ()
+    directories: tuple[Directory, ...] = ()
+    log_files: tuple[LogFile, ...] = ()
+    shared_volumes: tuple[SharedVolume, ...] = ()
+    pre_start: Hook | None = None
+
+
+@frozen
+class ProcessPlan:
+    """Everything that starting one process means. If it is not in here, it is not done."""
+
+    job: str
+    process: str
+    container_id: str
+    root: str
+    argv: tuple[str, ...]
+    env: tuple[Variable, ...]
+    workdir: Workdir
+    identity: Identity
+    capabilities: tuple[Capability, ...]
+    no_new_privs: bool
+    seccomp: SeccompPolicy | None
+    namespaces: tuple[Namespace, ...]
+    hostname: str | None
+    mounts: tuple[Mount, ...]
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+    masked: tuple[Covered, ...]
+    read_only: tuple[Covered, ...]
+    rlimits: tuple[Rlimit, ...]
+    cgroup: Cgroup
+    preparation: Preparation
+    shutdown_signal: str
+    dropped: tuple[Dropped, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+    def to_json(self) -> str:
+        """The plan as JSON text: the same plan, the same bytes. ``bpm.ProcessPlan.from_json`` reads it back."""
+        from bpm.plan.codec import to_json
+
+        return to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> ProcessPlan:
+        """The plan that ``to_json()`` wrote.
+
+        Raises:
+            RecordError: The text is no plan of ours.
+        """
+        from bpm.plan.codec import from_json
+
+        return from_json(text)

@@ -61,10 +61,10 @@ struct bpm_step {
 	int32_t item; /* the plan's mount that it serves */
 	const char *parent; /* from the new root, without a leading slash; "." is the root itself */
 	const char *name; /* the last component of what is made below parent; "" for a mount: parent itself */
-	const char *source; /* LINK: its target; FILESYSTEM: the type */
+	const char *source; /* LINK: its target; FILESYSTEM: the type; BIND in a user namespace: its path */
 	const struct bpm_option *options; /* FILESYSTEM */
 	uint32_t option_count;
-	int32_t source_fd; /* BIND: an O_PATH descriptor in the caller's mount namespace */
+	int32_t source_fd; /* BIND: an O_PATH descriptor of it, in the caller's mount namespace */
 	uint32_t recursive; /* BIND: whether what is mounted below comes along */
 	uint32_t mode; /* DIRECTORY, FILE, NODE */
 	uint64_t device; /* NODE: as makedev(3) has it */
@@ -89,7 +89,8 @@ enum bpm_flag {
 	BPM_FLAG_NO_NEW_PRIVS = 1,
 	BPM_FLAG_DIE_WITH_PARENT = 2,
 	BPM_FLAG_SUBREAPER = 4, /* init is not pid 1 of a namespace, so orphans must be told to come to it */
-	BPM_FLAG_TERMINAL = 8 /* descriptor 0 becomes the controlling terminal, the program its foreground */
+	BPM_FLAG_TERMINAL = 8, /* descriptor 0 becomes the controlling terminal, the program its foreground */
+	BPM_FLAG_KEEP_GROUPS = 16 /* setgroups(2) is denied, as in a user namespace of an unprivileged user */
 };
 
 struct bpm_request {
@@ -99,6 +100,8 @@ struct bpm_request {
 	int32_t cgroup_fd; /* CLONE_INTO_CGROUP, or -1 */
 
 	/* For child.c. */
+	const char *uid_map; /* with CLONE_NEWUSER: what goes to /proc/self/uid_map, or NULL */
+	const char *gid_map;
 	int32_t join_fd; /* a pidfd whose namespaces are joined in place of making a root, or -1 */
 	uint32_t join_namespaces; /* CLONE_NEW* */
 	const int32_t *cgroup_tasks;

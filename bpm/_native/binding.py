@@ -16,7 +16,7 @@ from attrs import frozen
 from bpm._native._ffi import ffi, lib
 from bpm._native.request import Spawned, SpawnFailure, SpawnRequest, Stage, Step, StepKind
 
-NO_NEW_PRIVS, DIE_WITH_PARENT, SUBREAPER, TERMINAL = 1, 2, 4, 8  # enum bpm_flag
+NO_NEW_PRIVS, DIE_WITH_PARENT, SUBREAPER, TERMINAL, KEEP_GROUPS = 1, 2, 4, 8, 16  # enum bpm_flag
 CLONE_NEWPID = 0x20000000
 FILTER_INSTRUCTION = 8  # bytes of a struct sock_filter
 
@@ -106,6 +106,8 @@ def _flags(request: SpawnRequest) -> int:
         flags |= SUBREAPER
     if request.terminal:
         flags |= TERMINAL
+    if request.keep_groups:
+        flags |= KEEP_GROUPS
     return flags
 
 
@@ -120,6 +122,8 @@ def _lay_out(arena: _Arena, request: SpawnRequest) -> Any:
             "namespaces": request.namespaces,
             "init_fd": init_descriptor(),
             "cgroup_fd": request.cgroup_fd,
+            "uid_map": ffi.NULL if request.uid_map is None else arena.text(request.uid_map),
+            "gid_map": ffi.NULL if request.gid_map is None else arena.text(request.gid_map),
             "join_fd": request.join_fd,
             "join_namespaces": request.join_namespaces,
             "cgroup_tasks": arena.array("int32_t", request.cgroup_tasks),

@@ -14,9 +14,11 @@
  * What it has of its own: descriptors, signal dispositions (CLONE_CLEAR_SIGHAND), umask and working directory,
  * namespaces, limits, cgroup.
  */
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/fcntl.h>
 #include <linux/mount.h>
+#include <linux/prctl.h>
 #include <linux/sched.h>
 
 #include "kernel.h"
@@ -49,6 +51,60 @@ static long leave_the_host(void)
 	return kernel(mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &attributes, sizeof attributes);
 }
 
+static long write_own(const char *file, const char *text)
+{
+	size_t length = 0;
+	long written, fd = kernel(openat, AT_FDCWD, file, O_WRONLY | O_CLOEXEC);
+
+	while (text[length])
+		length++;
+	if (fd < 0)
+		return fd;
+	written = kernel(write, fd, text, length);
+	(void)kernel(close, fd);
+	return written;
+}
+
+/*
+ * Who we are in our new user namespace. An unprivileged user may map its own ids only, and its group only after
+ * giving up setgroups(2) (since 3.19), which could otherwise take groups away that a file's mode denies.
+ */
+static long map_ids(struct child *child)
+{
+	static const char *const files[] = { "/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map" };
+	const char *const texts[] = { "deny", child->request->uid_map, child->request->gid_map };
+
+	for (int i = child->request->flags & BPM_FLAG_KEEP_GROUPS ? 0 : 1; i < 3; i++) {
+		child->report->item = i;
+		long error = texts[i] ? write_own(files[i], texts[i]) : 0;
+		if (error < 0)
+			return error;
+	}
+	child->report->item = -1;
+	return 0;
+}
+
+/*
+ * In the new user namespace we hold all capabilities, and would lose them by executing init, not being its root; init
+ * drops them when it is done with them. Inheritable and ambient sets alone do not count as a change of identity: what
+ * is permitted stays as it is, so commit_creds() leaves the shared memory's dumpable flag alone.
+ */
+static long carry_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[2];
+	long error = kernel(capget, &header, sets);
+
+	sets[0].inheritable = sets[0].permitted;
+	sets[1].inheritable = sets[1].permitted;
+	if (error >= 0)
+		error = kernel(capset, &header, sets);
+	for (int number = 0; error >= 0 && number < 64; number++)
+		if (sets[number / 32].permitted >> number % 32 & 1)
+			error = kernel(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0);
+	return error;
+}
+
 /*
  * Into a container that exists. With its mount namespace comes its root. Its pid namespace takes only what is cloned
  * after this: init stays outside, where nobody inside can see it, and the program is born inside (setns(2), by pidfd
@@ -67,7 +123,18 @@ static long join_namespaces(struct child *child)
 
 static long settle_namespaces(struct child *child)
 {
-	return child->request->join_fd < 0 ? leave_the_host() : join_namespaces(child);
+	long error;
+
+	if (child->request->join_fd >= 0)
+		return join_namespaces(child);
+	if (child->request->namespaces & CLONE_NEWUSER) {
+		error = map_ids(child);
+		if (error >= 0)
+			error = carry_capabilities();
+		if (error < 0)
+			return error;
+	}
+	return leave_the_host();
 }
 
 static long set_hostname(struct child *child)

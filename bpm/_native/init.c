@@ -94,7 +94,7 @@ static long set_identity(const struct bpm_letter *letter)
 	report.item = 0;
 	error = kernel(prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
 	report.item = 1;
-	if (error >= 0)
+	if (error >= 0 && !(letter->flags & BPM_FLAG_KEEP_GROUPS))
 		error = kernel(setgroups, letter->group_count, at(letter, letter->groups));
 	if (error >= 0) {
 		report.item = 2;

@@ -57,7 +57,7 @@ class Step:
         kind: What is made.
         item: The index of the plan's mount it serves, for the report.
         path: Where, from the new root; no leading slash is needed. Empty for a FILESYSTEM or BIND: the root itself.
-        source: LINK: its target. FILESYSTEM: the type.
+        source: LINK: its target. FILESYSTEM: the type. BIND in a user namespace: its path outside.
         options: FILESYSTEM: pairs of name and value for fsconfig(2); a value of None is a bare flag.
         source_fd: BIND: an O_PATH descriptor of what is bound.
         recursive: BIND: whether mounts below the source come along. Either way it is a slave of the host's mount.
@@ -114,6 +114,8 @@ class SpawnRequest:
         no_new_privs: Whether exec can no longer gain privileges.
         filter: The seccomp program, an array of struct sock_filter; empty for none.
         exit_fd: A descriptor init writes the exit record to, or -1.
+        uid_map, gid_map: With CLONE_NEWUSER: lines of user_namespaces(7)'s grammar, or None.
+        keep_groups: Whether setgroups(2) is given up, as an unprivileged user must to map its group.
         join_fd: A pidfd whose namespaces are joined in place of making a root, or -1; then there are no steps.
         join_namespaces: Which of its namespaces: CLONE_NEW* flags.
         terminal: Whether descriptor 0 becomes the controlling terminal, with the program in its foreground.
@@ -142,6 +144,9 @@ class SpawnRequest:
     no_new_privs: bool = True
     filter: bytes = b""
     exit_fd: int = -1
+    uid_map: bytes | None = None
+    gid_map: bytes | None = None
+    keep_groups: bool = False
     join_fd: int = -1
     join_namespaces: int = 0
     terminal: bool = False

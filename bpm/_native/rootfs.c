@@ -90,15 +90,45 @@ static long dress_tree(int tree, const struct bpm_step *step)
 	return kernel(mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &all, sizeof all);
 }
 
+static long identify(int fd, struct statx *info)
+{
+	return kernel(statx, fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO, info);
+}
+
+/*
+ * In a user namespace only mounts of our own mount namespace can be cloned, and only with all that is mounted below
+ * (which may be there to hide something), so the source is looked up again: what it was, it must still be.
+ */
+static long open_own_source(const struct bpm_step *step)
+{
+	struct statx then, now;
+	long error, tree = kernel(open_tree, AT_FDCWD, step->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+
+	if (tree < 0)
+		return tree;
+	error = identify(step->source_fd, &then);
+	if (error >= 0)
+		error = identify((int)tree, &now);
+	if (error >= 0 && (then.stx_ino != now.stx_ino || then.stx_dev_major != now.stx_dev_major ||
+			   then.stx_dev_minor != now.stx_dev_minor))
+		error = -ESTALE;
+	if (error >= 0)
+		return tree;
+	(void)kernel(close, tree);
+	return error;
+}
+
 static long make_mount(struct child *child, const struct bpm_step *step, int tree)
 {
 	long mount, target, error;
 
 	if (step->kind == BPM_STEP_BIND) {
-		error = dress_tree(tree, step);
+		mount = tree >= 0 ? tree : open_own_source(step);
+		if (mount < 0)
+			return mount;
+		error = dress_tree((int)mount, step);
 		if (error < 0)
 			return error;
-		mount = tree;
 	} else {
 		mount = new_file_system(step->source, step->options, step->option_count, step->set_attributes);
 		if (mount < 0)

@@ -57,6 +57,8 @@ static int open_sources(const struct bpm_request *request, int32_t *trees, struc
 {
 	for (uint32_t i = 0; i < request->step_count; i++)
 		trees[i] = -1;
+	if (request->namespaces & CLONE_NEWUSER)
+		return 0; /* there the child may do it, and only it */
 	for (uint32_t i = 0; i < request->step_count; i++) {
 		const struct bpm_step *step = &request->steps[i];
 		if (step->kind != BPM_STEP_BIND)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import errno as _errno
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -107,6 +108,17 @@ class _SystemError(BpmError, OSError):
 
     def __str__(self) -> str:
         return self.sentence
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError's own would call our constructors with its arguments; errors cross process borders too.
+        return _restore, (type(self), self.errno, self.filename, self.__dict__)
+
+
+def _restore(kind: type[_SystemError], number: int, filename: str | None, fields: dict[str, Any]) -> _SystemError:
+    error = kind.__new__(kind)
+    _SystemError.__init__(error, number, fields["sentence"], filename)
+    error.__dict__.update(fields)
+    return error
 
 
 class UnsafePathError(_SystemError):

@@ -35,6 +35,7 @@
 #define SIGNALS 64
 #define BILLION 1000000000LL
 #define CAPABILITY_WORDS 2
+#define NO_CHANGE 0xffffffffU /* an id of -1 would stay root: setresuid(2) takes it for "as it is" */
 #define NO_PROGRAM 70 /* our exit status when there never was a program; it is seen by nobody but the caller */
 
 #if defined(__x86_64__)
@@ -98,11 +99,11 @@ static long set_identity(const struct bpm_letter *letter)
 		error = kernel(setgroups, letter->group_count, at(letter, letter->groups));
 	if (error >= 0) {
 		report.item = 2;
-		error = kernel(setresgid, letter->gid, letter->gid, letter->gid);
+		error = letter->gid == NO_CHANGE ? -EINVAL : kernel(setresgid, letter->gid, letter->gid, letter->gid);
 	}
 	if (error >= 0) {
 		report.item = 3;
-		error = kernel(setresuid, letter->uid, letter->uid, letter->uid);
+		error = letter->uid == NO_CHANGE ? -EINVAL : kernel(setresuid, letter->uid, letter->uid, letter->uid);
 	}
 	return error;
 }

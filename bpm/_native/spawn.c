@@ -141,8 +141,11 @@ static int run_child(struct child *child, int report_end, struct bpm_spawned *sp
 	(void)munmap(stack, STACK_SIZE);
 	(void)close(child->report_pipe);
 	child->report_pipe = -1;
-	if (pid < 0)
+	if (pid < 0) {
+		/* A clone refused late, by a pids cgroup for one, has named a pidfd: that number is no longer ours. */
+		spawned->pidfd = -1;
 		return fail(report, BPM_STAGE_CLONE, -1, -pid);
+	}
 	spawned->pid = (int32_t)pid;
 	if (report->error) {
 		(void)reap(spawned->pidfd);

@@ -3,6 +3,8 @@
 To add a key: one field here. The loader, the lint and the generated docs/config.md read these classes.
 """
 
+# ruff: noqa: RUF009 - `key` makes an attrs field, as `field` does
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

@@ -6,6 +6,8 @@ describes a plain BOSH machine, so a hand-written one names only what matters to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import field, frozen
 
 from bpm.layout import DEFAULT_ROOT
@@ -13,6 +15,10 @@ from bpm.layout import DEFAULT_ROOT
 # What is mounted, or linked to, only where the host has it: /lib64 is x86's, the next two are of whatever
 # writes /etc/resolv.conf, and the last depends on how the kernel was built.
 OPTIONAL_PATHS = ("/lib64", "/run/resolvconf", "/run/systemd/resolve", "/proc/kcore")
+
+
+def _set(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
 
 
 @frozen
@@ -61,7 +67,7 @@ class HostFacts:
     root: str = DEFAULT_ROOT
     user: User = User()
     globs: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    existing: frozenset[str] = field(default=frozenset({"/lib64"}), converter=frozenset)
+    existing: frozenset[str] = field(default=frozenset({"/lib64"}), converter=_set)
     controllers: tuple[Controller, ...] = (
         Controller("memory", 1, "/sys/fs/cgroup/memory"),
         Controller("pids", 1, "/sys/fs/cgroup/pids"),

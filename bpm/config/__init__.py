@@ -1,0 +1,35 @@
+"""What the operator said: bpm.yml and the flags beside it, as frozen values."""
+
+from bpm.config.flags import parse_variable, parse_volume
+from bpm.config.loader import load
+from bpm.config.models import (
+    Hooks,
+    JobConfig,
+    Limits,
+    ProcessConfig,
+    Unsafe,
+    Variables,
+    Volume,
+    keys_of,
+)
+from bpm.config.paths import clean_path, is_below
+from bpm.config.units import parse_size
+from bpm.config.validate import validate_volume
+
+__all__ = [
+    "Hooks",
+    "JobConfig",
+    "Limits",
+    "ProcessConfig",
+    "Unsafe",
+    "Variables",
+    "Volume",
+    "clean_path",
+    "is_below",
+    "keys_of",
+    "load",
+    "parse_size",
+    "parse_variable",
+    "parse_volume",
+    "validate_volume",
+]

@@ -1,0 +1,137 @@
+"""bpm runs programs isolated from their neighbours on one Linux machine.
+
+Ten lines that work, on a BOSH machine, as root::
+
+    import bpm
+
+    config = bpm.load(open("/var/vcap/jobs/web/config/bpm.yml").read(), job="web")
+    plan = bpm.make_plan(config, "web", bpm.observe(config))
+    print(plan.to_json())
+    with bpm.start(plan) as container:
+        print(container.pid)
+        record = container.wait(timeout=60)
+    print(record.exit_code)
+
+This is the whole public interface; whatever is not listed in ``__all__`` may change. Each name is imported
+when it is first used, so that a program pays only for what it needs.
+"""
+
+from bpm.version import VERSION as __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpm.config import (
+        Hooks,
+        JobConfig,
+        Limits,
+        ProcessConfig,
+        Unsafe,
+        Variables,
+        Volume,
+        load,
+        parse_variable,
+        parse_volume,
+    )
+    from bpm.errors import (
+        AlreadyRunning,
+        BpmError,
+        CgroupError,
+        ConfigError,
+        HookError,
+        HostError,
+        JobNotFound,
+        Locked,
+        NotRunning,
+        PlanError,
+        PrepareError,
+        Problem,
+        ProcessNotFound,
+        RecordError,
+        SpawnError,
+        UnsafePathError,
+    )
+    from bpm.host import observe
+    from bpm.plan import Controller, HostFacts, ProcessPlan, User, make_plan
+    from bpm.runtime import (
+        BrokenConfig,
+        Channel,
+        Container,
+        Environment,
+        ExitRecord,
+        JobProcess,
+        Listing,
+        SpawnStop,
+        StateRecord,
+        Status,
+        Visitor,
+        start,
+    )
+
+__all__ = [
+    "AlreadyRunning",
+    "BpmError",
+    "BrokenConfig",
+    "CgroupError",
+    "Channel",
+    "ConfigError",
+    "Container",
+    "Controller",
+    "Environment",
+    "ExitRecord",
+    "HookError",
+    "Hooks",
+    "HostError",
+    "HostFacts",
+    "JobConfig",
+    "JobNotFound",
+    "JobProcess",
+    "Limits",
+    "Listing",
+    "Locked",
+    "NotRunning",
+    "PlanError",
+    "PrepareError",
+    "Problem",
+    "ProcessConfig",
+    "ProcessNotFound",
+    "ProcessPlan",
+    "RecordError",
+    "SpawnError",
+    "SpawnStop",
+    "StateRecord",
+    "Status",
+    "Unsafe",
+    "UnsafePathError",
+    "User",
+    "Variables",
+    "Visitor",
+    "Volume",
+    "__version__",
+    "load",
+    "make_plan",
+    "observe",
+    "parse_variable",
+    "parse_volume",
+    "start",
+]
+
+# The doors behind this one, in the order in which they are tried: each imports those before it anyway.
+_DOORS = ("bpm.errors", "bpm.config", "bpm.plan", "bpm.host", "bpm.runtime")
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'bpm' has no attribute {name!r}")
+    from importlib import import_module
+
+    for door in _DOORS:
+        module = import_module(door)
+        if name in getattr(module, "__all__", ()) or (door == "bpm.errors" and hasattr(module, name)):
+            value: object = getattr(module, name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'bpm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

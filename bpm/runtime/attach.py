@@ -1,0 +1,172 @@
+"""A program in the foreground: what it writes goes to its log files and to the caller, as it is written."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from bpm.errors import NotRunning
+from bpm.plan import ProcessPlan
+from bpm.runtime.container import Container
+from bpm.runtime.prepare import prepare
+from bpm.runtime.records import ExitRecord
+from bpm.runtime.room import room_for
+from bpm.runtime.startup import launch
+
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals to the caller that are passed on to a program in the foreground."""
+
+# A pipe holds this much by default, pipe(7).
+CHUNK = 65536
+
+
+def run_attached(
+    plan: ProcessPlan, outputs: tuple[int, int], report: Callable[[str], None] = lambda event: None
+) -> ExitRecord:
+    """Runs the plan's program until it ends, and leaves nothing of its container.
+
+    In the main thread, signals to the caller meanwhile reach the program. It dies with the thread that
+    called this. For a caller who holds the lock, where nothing stands in the way.
+
+    Args:
+        outputs: Where its standard output and error go, beside the log files.
+        report: Is told what happens next.
+    """
+    report("creating-job-prerequisites")
+    with room_for(len(plan.mounts)) as limits, prepare(plan) as prepared, forwarding() as forward:
+        out = Stream(plan, outputs[0], prepared.stdio[1])
+        err = Stream(plan, outputs[1], prepared.stdio[2])
+        try:
+            stdio = (prepared.null, out.write_end, err.write_end)
+            container = launch(plan, prepared, stdio, limits, die_with_parent=True, report=report)
+            try:
+                forward(container)
+                out.close_write_end()
+                err.close_write_end()
+                pump((out, err), container)
+                return container.wait()
+            finally:
+                try:
+                    container.remove()
+                finally:
+                    container.close()
+        finally:
+            out.close()
+            err.close()
+
+
+def pump(streams: tuple[Stream, Stream], container: Container) -> None:
+    """Passes on what the program writes, until it has ended and all it wrote was passed on."""
+    poll = select.poll()
+    pidfd = container.pidfd
+    assert pidfd is not None  # launch() has just got it
+    poll.register(pidfd, select.POLLIN)
+    by_fd = {stream.read_end: stream for stream in streams}
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    while True:
+        ready = [fd for fd, _ in poll.poll()]
+        if pidfd in ready:
+            break
+        for fd in ready:
+            if not by_fd[fd].pass_on():
+                poll.unregister(fd)
+    # What it left behind (with the host's pid namespace) may hold the pipes open for ever.
+    container.kill()
+    for stream in streams:
+        while stream.pass_on():
+            pass
+
+
+class Stream:
+    """One output of the program: a pipe, its log file, and where the caller wants it.
+
+    Args:
+        output: The caller's descriptor.
+        log: The log file's.
+    """
+
+    def __init__(self, plan: ProcessPlan, output: int, log: int) -> None:
+        self.targets = [log, output]
+        self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.read_end, False)
+        # The program may want to open /dev/stdout: a pipe has an owner and a mode as a file has.
+        os.fchown(self.write_end, plan.identity.uid, plan.identity.gid)
+
+    def pass_on(self) -> bool:
+        """Passes on what is in the pipe; false when there was nothing, now or for ever."""
+        try:
+            data = os.read(self.read_end, CHUNK)
+        except BlockingIOError:
+            return False
+        for target in tuple(self.targets):
+            try:
+                write_all(target, data)
+            except OSError:
+                # A reader that went away, a full disk: the program is not to suffer from it, nor the other target.
+                self.targets.remove(target)
+        return bool(data)
+
+    def close_write_end(self) -> None:
+        """Leaves the program's side to the program."""
+        os.close(self.write_end)
+        self.write_end = -1
+
+    def close(self) -> None:
+        """Closes both ends."""
+        for fd in (self.read_end, self.write_end):
+            if fd >= 0:
+                os.close(fd)
+        self.read_end = self.write_end = -1
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Writes all of it, waiting where the descriptor does not block."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+
+
+@contextmanager
+def forwarding() -> Iterator[Callable[[Container], None]]:
+    """Catches FORWARDED signals; those that come before there is a container reach it when it is named.
+
+    Python runs a handler also while it waits in read(2), write(2) or poll(2), and then waits on.
+    """
+    caught: list[int] = []
+    known: list[Container] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        if known:
+            deliver()
+
+    def deliver() -> None:
+        while caught:
+            try:
+                known[0].signal(caught.pop(0))
+            except NotRunning:
+                pass
+
+    def name(container: Container) -> None:
+        known.append(container)
+        deliver()
+
+    # Only the main thread may set handlers, and only it runs them.
+    mine = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handle) for number in FORWARDED} if mine else {}
+    try:
+        yield name
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,257 @@
+"""Why a program could not be executed: which file, and what is wrong with it.
+
+execve(2) answers ENOENT for a script whose interpreter is missing as for a file that is missing itself,
+and EACCES for four different reasons. The path is therefore followed here once more, through the plan's
+mounts to the files of the host, as the container would have seen it. This only reads, and only after a
+start has failed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+import struct
+
+from attrs import frozen
+
+from bpm.config import clean_path
+from bpm.errors import describe_errno
+from bpm.plan import Mount, ProcessPlan
+from bpm.runtime.lower import candidates
+
+# path_resolution(7)
+MOST_LINKS = 40
+
+# elf(5): e_machine, and how uname(2) calls the machines that run it.
+MACHINES = {62: ("x86_64",), 3: ("x86_64", "i386", "i686"), 183: ("aarch64",), 40: ("aarch64", "armv7l", "armv8l")}
+MACHINE_NAMES = {62: "x86_64", 3: "i386", 183: "aarch64", 40: "arm", 243: "riscv64", 21: "ppc64", 22: "s390x"}
+PT_INTERP = 3
+
+# linux/binfmts.h: as much of a script's first line as the kernel reads.
+FIRST_LINE = 256
+
+# execve(2): how often an interpreter may itself be a script.
+DEEPEST = 4
+
+
+@frozen
+class Found:
+    """What stands at a path inside.
+
+    Args:
+        path: Inside, as far as it was followed.
+        outside: The host's file; None for what is the container's own.
+        mount: The mount that holds it; None for the container's root.
+        problem: Why it cannot be reached; empty when it can.
+    """
+
+    path: str
+    outside: str | None
+    mount: Mount | None
+    problem: str = ""
+
+
+def explain(plan: ProcessPlan, number: int) -> str:
+    """One sentence, without its full stop, on why the plan's program was refused with this errno."""
+    try:
+        return _explain(plan, number)
+    except OSError:  # What was there a moment ago has gone.
+        return f"{plan.argv[0]}: {describe_errno(number)}"
+
+
+def _explain(plan: ProcessPlan, number: int) -> str:
+    program = plan.argv[0]
+    tried = [posixpath.join(plan.workdir.path, os.fsdecode(path)) for path in candidates(plan)]
+    if "/" in program:
+        return examine(plan, tried[0]) or f"{program}: {describe_errno(number)}"
+    for path in tried:
+        found = find(plan, path)
+        if not found.problem:
+            return examine(plan, path) or f"{path}: {describe_errno(number)}"
+    path = next((variable.value for variable in plan.env if variable.name == "PATH"), "")
+    return f"there is no {program} in any directory of PATH ({path})"
+
+
+def examine(plan: ProcessPlan, path: str, depth: int = 0) -> str:
+    """What is wrong with executing ``path`` inside; empty when nothing is seen to be."""
+    found = find(plan, path)
+    if found.problem:
+        return found.problem
+    if found.outside is None:
+        return f"{path} is no program"
+    status = os.stat(found.outside, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        return f"{path} is a directory"
+    if not stat.S_ISREG(status.st_mode):
+        return f"{path} is no regular file"
+    if found.mount is not None and "noexec" in found.mount.options:
+        return f"{path} lies on {found.mount.target}, which is mounted noexec (because {found.mount.because})"
+    if not _may(plan, status, 1):
+        owner = f"owner {status.st_uid}:{status.st_gid}, mode {stat.S_IMODE(status.st_mode):04o}"
+        return f"{path} is not executable by {plan.identity.uid}:{plan.identity.gid} ({owner})"
+    return _examine_contents(plan, path, found.outside, depth)
+
+
+def find(plan: ProcessPlan, path: str) -> Found:
+    """Follows an absolute path through the container, links and all."""
+    mounts = {clean_path(mount.target): mount for mount in plan.mounts}
+    made = {link.path: link.target for link in plan.links}
+    own = {parent for target in [*mounts, plan.workdir.path] for parent in _with_parents(target)}
+    here = _enter("/", None, None, mounts)
+    names = _names(path)
+    links = 0
+    while names:
+        name = names.pop(0)
+        if name == "..":
+            here = find(plan, posixpath.dirname(here.path))
+            continue
+        if problem := _cannot_search(plan, here):
+            return Found(here.path, None, here.mount, problem)
+        at = posixpath.join(here.path, name)
+        leads_to = made.get(at)
+        below = _enter(at, here.mount, here.outside and posixpath.join(here.outside, name), mounts)
+        if leads_to is None and below.outside is not None:
+            try:
+                if stat.S_ISLNK(os.lstat(below.outside).st_mode) and at not in mounts:
+                    leads_to = os.readlink(below.outside)
+            except OSError as error:
+                return Found(at, None, below.mount, _missing(path, at, below.mount, error))
+        if leads_to is not None:
+            links += 1
+            if links > MOST_LINKS:
+                return Found(at, None, below.mount, f"{path} leads through too many symbolic links")
+            if leads_to.startswith("/"):
+                here = _enter("/", None, None, mounts)
+            names = _names(leads_to) + names
+            continue
+        if below.outside is None and at not in own and at not in mounts and below.mount is None:
+            return Found(at, None, None, _missing(path, at, None, None))
+        here = below
+    return here
+
+
+def _enter(at: str, mount: Mount | None, outside: str | None, mounts: dict[str, Mount]) -> Found:
+    """``at``, or what is mounted over it; a bind shows the host's file that its source leads to."""
+    over = mounts.get(at)
+    if over is None:
+        return Found(at, outside, mount)
+    return Found(at, os.path.realpath(over.source) if over.kind == "bind" else None, over)
+
+
+def _missing(path: str, at: str, mount: Mount | None, error: OSError | None) -> str:
+    if error is not None and error.errno == errno.ENOTDIR:
+        return f"{path} leads through {posixpath.dirname(at)}, which is no directory"
+    if error is not None and error.errno != errno.ENOENT:
+        return f"{path}: {describe_errno(error.errno or 0)}"
+    if mount is None and os.path.lexists(path):
+        return f"{path} exists on the host, but nothing mounts it into the container"
+    if mount is not None and mount.source != mount.target and os.path.lexists(path):
+        other = f"in the container {mount.target} is {mount.source} (because {mount.because})"
+        return f"{path} exists on the host, but {other}"
+    if at == path:
+        return f"{path} does not exist"
+    if path.startswith(at + "/"):
+        return f"{path} does not exist: there is no {at}"
+    return f"{path} does not exist: it leads to {at}, which does not exist"
+
+
+def _cannot_search(plan: ProcessPlan, directory: Found) -> str:
+    if directory.outside is None:
+        return ""
+    try:
+        status = os.stat(directory.outside, follow_symlinks=False)
+    except OSError:
+        return ""
+    if stat.S_ISDIR(status.st_mode) and not _may(plan, status, 1):
+        owner = f"owner {status.st_uid}:{status.st_gid}, mode {stat.S_IMODE(status.st_mode):04o}"
+        return f"{directory.path} may not be entered by {plan.identity.uid}:{plan.identity.gid} ({owner})"
+    return ""
+
+
+def _may(plan: ProcessPlan, status: os.stat_result, bit: int) -> bool:
+    """Whether the program's user has a permission (1 is execute, or search) by the file's mode."""
+    who = plan.identity
+    overrides = {capability.name for capability in plan.capabilities} & {"DAC_OVERRIDE", "DAC_READ_SEARCH"}
+    if stat.S_ISDIR(status.st_mode) and overrides:
+        return True
+    if not stat.S_ISDIR(status.st_mode) and "DAC_OVERRIDE" in overrides:
+        return bool(status.st_mode & 0o111)
+    if status.st_uid == who.uid:
+        return bool(status.st_mode & bit << 6)
+    if status.st_gid == who.gid or status.st_gid in who.groups:
+        return bool(status.st_mode & bit << 3)
+    return bool(status.st_mode & bit)
+
+
+def _examine_contents(plan: ProcessPlan, path: str, outside: str, depth: int) -> str:
+    """What the file's first bytes ask for: an interpreter, a machine."""
+    try:
+        # The file may have been swapped for a FIFO since it was looked at.
+        fd = os.open(outside, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return f"{path}: {describe_errno(error.errno or 0)}"
+    try:
+        start = os.pread(fd, FIRST_LINE, 0)
+        if start.startswith(b"#!"):
+            return _examine_interpreter(plan, path, _script_interpreter(start), "the script", depth)
+        if start.startswith(b"\x7fELF"):
+            return _examine_elf(plan, path, fd, start, depth)
+    finally:
+        os.close(fd)
+    if not start:
+        return f"{path} is empty"
+    return f"{path} is neither an ELF program nor a script that begins with #!"
+
+
+def _script_interpreter(start: bytes) -> str:
+    # Spaces and tabs part words; a carriage return is one more letter, which is how scripts from elsewhere fail.
+    line = start[2:].split(b"\n", 1)[0].replace(b"\t", b" ").strip(b" ")
+    return os.fsdecode(line.split(b" ", 1)[0])
+
+
+def _examine_interpreter(plan: ProcessPlan, path: str, interpreter: str, what: str, depth: int) -> str:
+    if not interpreter:
+        return f"{path} begins with #!, but names no interpreter"
+    if depth == DEEPEST:
+        return f"the interpreter of {path} is a script whose interpreter is a script, and so on"
+    problem = examine(plan, posixpath.join(plan.workdir.path, interpreter), depth + 1)
+    if interpreter.endswith("\r"):
+        problem = "its first line ends in a carriage return"
+    return f"{what} {path} cannot find its interpreter: {problem}" if problem else ""
+
+
+def _examine_elf(plan: ProcessPlan, path: str, fd: int, start: bytes, depth: int) -> str:
+    if len(start) < 52:
+        return f"{path} is a truncated ELF program"
+    wide, order = start[4] == 2, "<" if start[5] == 1 else ">"
+    kind, machine = struct.unpack_from(order + "HH", start, 16)
+    if os.uname().machine not in MACHINES.get(machine, ()):
+        return f"{path} is for another machine: {MACHINE_NAMES.get(machine, f'ELF number {machine}')}"
+    if kind not in (2, 3):  # ET_EXEC, ET_DYN
+        return f"{path} is an ELF file, but no program"
+    offset = struct.unpack_from(order + ("Q" if wide else "I"), start, 32 if wide else 28)[0]
+    size, count = struct.unpack_from(order + "HH", start, 54 if wide else 42)
+    for index in range(count):
+        header = os.pread(fd, size, offset + index * size)
+        if len(header) < (56 if wide else 32):
+            return f"{path} is a truncated ELF program"
+        if struct.unpack_from(order + "I", header)[0] == PT_INTERP:
+            at, length = (
+                (struct.unpack_from(order + "Q", header, 8)[0], struct.unpack_from(order + "Q", header, 32)[0])
+                if wide
+                else (struct.unpack_from(order + "I", header, 4)[0], struct.unpack_from(order + "I", header, 16)[0])
+            )
+            interpreter = os.fsdecode(os.pread(fd, min(length, os.pathconf("/", "PC_PATH_MAX")), at).split(b"\0", 1)[0])
+            return _examine_interpreter(plan, path, interpreter, "the program", depth)
+    return ""
+
+
+def _with_parents(path: str) -> list[str]:
+    names = _names(path)
+    return ["/" + "/".join(names[:i]) for i in range(len(names) + 1)]
+
+
+def _names(path: str) -> list[str]:
+    return [name for name in path.split("/") if name not in ("", ".")]

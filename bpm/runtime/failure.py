@@ -1,0 +1,122 @@
+"""A spawn that stopped, in words: the stage and item that came back, looked up in the plan."""
+
+from __future__ import annotations
+
+import errno
+import signal
+
+from bpm import host
+from bpm._native import SpawnFailure, Stage
+from bpm.cgroup import Group, read_usage
+from bpm.errors import BpmError, SpawnError, describe_errno
+from bpm.plan import CAPABILITIES, Mount, ProcessPlan
+from bpm.runtime.explain import explain
+
+# What an errno means at a stage, where its own text misleads.
+HINTS = {
+    (Stage.CLONE, errno.EAGAIN): "a limit on processes was met: the cgroup's, or RLIMIT_NPROC",
+    (Stage.CLONE, errno.ENOSPC): "the host has no more namespaces to give: see /proc/sys/user",
+    (Stage.MOUNTS, errno.ENOSPC): "the mount namespace is full: see /proc/sys/fs/mount-max",
+    (Stage.MOUNTS, errno.ENOENT): "its target does not exist, and lies on the host, where bpm creates nothing",
+    (Stage.MOUNTS, errno.ENOTDIR): "source and target are not both a directory, or both a file",
+    (Stage.MOUNTS, errno.ELOOP): "its target leads into /proc, or through too many links",
+    (Stage.MASKS, errno.ELOOP): "/dev/null inside is not the null device, or a link leads astray",
+    (Stage.LIMITS, errno.EPERM): "bpm may not raise it above its own hard limit without CAP_SYS_RESOURCE",
+}
+
+
+def explain_failure(plan: ProcessPlan, group: Group, failure: SpawnFailure, what: str = "start") -> BpmError:
+    """The error to raise for a spawn that stopped.
+
+    Args:
+        what: What could not be done: ``cannot start JOB``.
+
+    Returns:
+        SpawnError; HostError where the kernel turns out to lack a call.
+    """
+    if failure.number == errno.ENOSYS:
+        try:
+            host.check_kernel()
+        except BpmError as error:
+            return error
+    who = plan.job if plan.job == plan.process else f"{plan.job}/{plan.process}"
+    words = [f"cannot {what} {who}: {place(plan, failure)}"]
+    words += [text for text in (describe_item(plan, failure), reason(plan, group, failure)) if text]
+    return SpawnError(failure.stage.word, failure.item, failure.number, ": ".join(words))
+
+
+def place(plan: ProcessPlan, failure: SpawnFailure) -> str:
+    """The stage, and which entry of how many: ``mounts, item 12 of 31``, counted from 1."""
+    count = {
+        Stage.SOURCES: len(plan.mounts),
+        Stage.MOUNTS: len(plan.mounts),
+        Stage.MASKS: len(plan.masked) + len(plan.read_only),
+        Stage.LIMITS: len(plan.rlimits),
+        Stage.CGROUP: len(plan.cgroup.directories),
+    }.get(failure.stage)
+    if count is None or not 0 <= failure.item < count:
+        return failure.stage.word
+    return f"{failure.stage.word}, item {failure.item + 1} of {count}"
+
+
+def describe_item(plan: ProcessPlan, failure: SpawnFailure) -> str:
+    """What that entry is, and which key or default asked for it."""
+    stage, item = failure.stage, failure.item
+    if stage in (Stage.SOURCES, Stage.MOUNTS):
+        return _mount(plan.mounts[item]) if item >= 0 else "the container's own root"
+    if stage is Stage.MASKS and item >= 0:
+        covered = (plan.masked + plan.read_only)[item]
+        what = "mask" if item < len(plan.masked) else "make read-only"
+        return f"{what} {covered.path} (because {covered.because})"
+    if stage is Stage.LIMITS and item >= 0:
+        limit = plan.rlimits[item]
+        return f"{limit.name} {limit.soft} (because {limit.because})"
+    if stage is Stage.WORKDIR:
+        return f"{plan.workdir.path} (because {plan.workdir.because})"
+    if stage is Stage.IDENTITY:
+        return f"{plan.identity.uid}:{plan.identity.gid} (because {plan.identity.because})"
+    if stage is Stage.CAPABILITIES and 0 <= item < len(CAPABILITIES):
+        because = next((c.because for c in plan.capabilities if c.name == CAPABILITIES[item]), "the plan leaves it out")
+        return f"{CAPABILITIES[item]} (because {because})"
+    return ""
+
+
+def reason(plan: ProcessPlan, group: Group, failure: SpawnFailure) -> str:
+    """The kernel's answer, or what ended init without one."""
+    if limit := exceeded_limit(plan, group, failure.number):
+        return limit
+    if failure.stage is Stage.PROGRAM and failure.number:
+        return explain(plan, failure.number)
+    if failure.number:
+        hint = HINTS.get((failure.stage, failure.number))
+        return describe_errno(failure.number) + (f"; {hint}" if hint else "")
+    status = failure.status or 0
+    if status < 0:
+        return f"it was ended by {signal.Signals(-status).name} before it could run the program"
+    return f"it ended with status {status} before it could run the program"
+
+
+def exceeded_limit(plan: ProcessPlan, group: Group, number: int) -> str:
+    """Which limit of the cgroup a start did not fit into; empty where it was none of them."""
+    usage = read_usage(group)
+    # A host that is out of memory kills; a call that is refused its few pages has met the container's limit.
+    if number == errno.ENOMEM or (number == 0 and usage.oom_kills):
+        controller, what = "memory", "bytes of memory"
+    elif number == errno.EAGAIN and usage.processes_failures:
+        controller, what = "pids", "processes"
+    else:
+        return ""
+    for setting in plan.cgroup.settings:
+        if setting.controller == controller:
+            return f"the limit of {setting.value} {what} (because {setting.because}) is too small to start it"
+    return ""
+
+
+def _mount(mount: Mount) -> str:
+    if mount.kind != "bind":
+        what = f"{mount.kind} on {mount.target}"
+    elif mount.source == mount.target:
+        what = f"bind {mount.target}"
+    else:
+        what = f"bind {mount.source} on {mount.target}"
+    return f"{what} (because {mount.because})"

@@ -1,0 +1,55 @@
+"""What there is in a BOSH root, as values."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from bpm.errors import BpmError
+from bpm.layout import container_name
+from bpm.runtime.records import ExitRecord
+
+
+@frozen
+class Status:
+    """One process, as ``bpm list`` shows it.
+
+    Args:
+        job, process: Whose it is.
+        state: ``running``; ``failed`` when it ended by itself, or could not be started; ``stopped``.
+        pid: Of its init, in the host's namespace, while it runs.
+        last_exit: How it ended, in the state ``failed``, as far as is known.
+    """
+
+    job: str
+    process: str
+    state: str
+    pid: int | None = None
+    last_exit: ExitRecord | None = None
+
+    @property
+    def name(self) -> str:
+        """``JOB``, or ``JOB.PROCESS`` where they differ."""
+        return container_name(self.job, self.process)
+
+
+@frozen
+class BrokenConfig:
+    """A job whose bpm.yml will not do, and why."""
+
+    job: str
+    error: BpmError
+
+
+@frozen
+class Listing:
+    """All there is in one root.
+
+    Args:
+        processes: Every process of every job with a bpm.yml: jobs by name, processes in their file's order.
+        strangers: What runs, but is in no bpm.yml (any more).
+        broken: The jobs that could not be looked into.
+    """
+
+    processes: tuple[Status, ...] = ()
+    strangers: tuple[Status, ...] = ()
+    broken: tuple[BrokenConfig, ...] = ()

@@ -1,0 +1,55 @@
+"""The public interface: what is promised is there, and costs nothing until it is used."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import bpm
+
+
+def test_all_is_sorted():
+    """__all__ is sorted and names nothing twice."""
+    assert sorted(set(bpm.__all__)) == list(bpm.__all__)
+
+
+@pytest.mark.parametrize("name", bpm.__all__)
+def test_every_name_is_there_and_documented(name: str):
+    """Every public name can be imported, and says what it is."""
+    value = getattr(bpm, name)
+    if name != "__version__":
+        assert inspect.getdoc(value)
+
+
+def test_everything_public_is_named():
+    """What the package shows by dir() is __all__, and nothing else is given away."""
+    assert bpm.__all__ == dir(bpm)
+    with pytest.raises(AttributeError, match="module 'bpm' has no attribute 'nothing'"):
+        bpm.nothing
+
+
+def test_every_error_is_public():
+    """Every exception of errors.py is in __all__."""
+    from bpm import errors
+
+    raised = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
+    assert {name for name in raised if not name.startswith("_") and name in errors.__doc__} <= set(bpm.__all__)
+
+
+@pytest.mark.parametrize(
+    ("program", "absent"),
+    [
+        ("import bpm; bpm.__version__", ["attr", "yaml", "json", "bpm.errors", "bpm._native"]),
+        ("from bpm import ConfigError", ["yaml", "bpm._native", "bpm.plan"]),
+        ("from bpm import load", ["bpm._native", "bpm.runtime", "subprocess"]),
+        ("from bpm import Environment", ["subprocess", "asyncio", "dataclasses", "pathlib", "ctypes", "tempfile"]),
+    ],
+)
+def test_names_cost_what_they_need(program: str, absent: list[str]):
+    """A name imports no more than it needs."""
+    code = f"import sys\nold = set(sys.modules)\n{program}\nprint(*set({absent!r}) & set(sys.modules) - old)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert [] == done.stdout.split()

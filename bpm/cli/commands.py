@@ -29,8 +29,10 @@ COMMANDS = {
     "logs": "show what a process wrote",
     "pid": "print the pid of a process",
     "run": "run a process in the foreground",
+    "shell": "open a shell where a process runs",
     "start": "start a process",
     "stop": "stop a process",
+    "trace": "show the system calls of a process",
     "version": "print the version",
 }
 """Every command's name, and what it does."""

@@ -8,7 +8,7 @@ from bpm.cli.output import complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpm import JobProcess
+    from bpm import JobProcess, Problem
 
 PROCESS = Flag("process", "p", kind=TEXT, value="NAME", help="which of the job's processes; else the one named like it")
 
@@ -26,16 +26,9 @@ def find_process(arguments: Arguments) -> JobProcess:
     return Environment().process(arguments.words[0], arguments.text("process") or None)
 
 
-def warn(process: JobProcess) -> None:
-    """Tells what is remarkable in the job's bpm.yml. What is wrong with it, the command itself will meet."""
-    from bpm import BpmError
-
-    try:
-        warnings = process.environment.config(process.job).warnings
-    except BpmError:
-        return
-    for warning in warnings:
-        complain(f"bpm: warning: {warning}")
+def warn(problem: Problem) -> None:
+    """Tells of something remarkable in the job's bpm.yml."""
+    complain(f"bpm: warning: {problem}")
 
 
 def failure_of(what: str, error: Exception, tail: str = "") -> Failure:

@@ -26,11 +26,10 @@ def run(arguments: Arguments) -> int:
     process = find_process(arguments)
     from bpm import BpmError, parse_variable, parse_volume
 
-    warn(process)
     try:
         volumes = [parse_volume(text) for text in arguments.texts("volume")]
         env = [parse_variable(text) for text in arguments.texts("env")]
-        record = process.run(volumes, env, STDOUT, STDERR)
+        record = process.run(volumes, env, STDOUT, STDERR, warn)
     except (BpmError, OSError) as error:
         raise failure_of("failed to run job-process", error, " (exit status 1)") from error
     if record is None or record.status == 0:

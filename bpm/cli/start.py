@@ -14,9 +14,8 @@ def run(arguments: Arguments) -> int:
     process = find_process(arguments)
     from bpm import BpmError
 
-    warn(process)
     try:
-        process.start().close()
+        process.start(warn).close()
     except (BpmError, OSError) as error:
         raise failure_of("failed to start job-process", error) from error
     return 0

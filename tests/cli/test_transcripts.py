@@ -37,7 +37,6 @@ NAMES_THE_PLACE = "ours names the key and its place in the file"
 ENDED_LINES = "ours ends each line, and names the place"
 EXITS_1 = "a run whose set-up failed exits 1"
 NO_SUCH_PROGRAM = "a missing executable fails the start, with the reason"
-NOT_YET = "ours has no such command yet"
 
 BROKEN_LIST = (
     r"invalid config for broken: not YAML: .+ \(ROOT/jobs/broken/config/bpm\.yml:2:1\)\n"
@@ -96,10 +95,6 @@ DIFFERENCES = {
     "start web -p badmem": Difference(
         NAMES_THE_PLACE, r"Error: failed to start job-process: .+ \(processes\[8\]\.limits\.memory\)\n"
     ),
-    "shell": Difference(NOT_YET, 'Error: unknown command "shell" for "bpm"\n'),
-    "shell web -p six": Difference(NOT_YET, 'Error: unknown command "shell" for "bpm"\n'),
-    "trace": Difference(NOT_YET, 'Error: unknown command "trace" for "bpm"\n'),
-    "trace nothere": Difference(NOT_YET, 'Error: unknown command "trace" for "bpm"\n'),
 }
 
 

@@ -15,7 +15,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 NATIVE = HERE / "bpm" / "_native"
-SOURCES = ("spawn.c", "letter.c", "child.c", "rootfs.c")
+SOURCES = ("spawn.c", "letter.c", "child.c", "rootfs.c", "plumb.c")
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra"]
 
 # No libc, no start files, no position independence to be relocated at run time, and pages of only what is in it.

@@ -85,6 +85,12 @@ struct bpm_rlimit {
 	uint64_t hard;
 };
 
+/* A namespace that exists, to be joined beside those that are made. */
+struct bpm_join {
+	int32_t fd; /* a file of /proc/PID/ns, or a pidfd */
+	uint32_t kinds; /* CLONE_NEW* */
+};
+
 enum bpm_flag {
 	BPM_FLAG_NO_NEW_PRIVS = 1,
 	BPM_FLAG_DIE_WITH_PARENT = 2,
@@ -104,6 +110,12 @@ struct bpm_request {
 	const char *gid_map;
 	int32_t join_fd; /* a pidfd whose namespaces are joined in place of making a root, or -1 */
 	uint32_t join_namespaces; /* CLONE_NEW* */
+	const struct bpm_join *joins;
+	uint32_t join_count;
+	uint32_t pass_count;
+	const int32_t *pass; /* descriptors that the program inherits at their own numbers */
+	int32_t map_pipes[2]; /* with CLONE_NEWUSER: a byte to the first says that someone may write the maps, one from the
+				 second that they are written; or -1 */
 	const int32_t *cgroup_tasks;
 	uint32_t cgroup_task_count;
 	uint32_t step_count;
@@ -116,6 +128,8 @@ struct bpm_request {
 	const char *hostname; /* or NULL */
 	int32_t stdio[3];
 	int32_t exit_fd; /* where init writes struct bpm_exit, or -1 */
+	uint32_t umask; /* what the program starts with */
+	int32_t caller_fd; /* DIE_WITH_PARENT: a file of which the caller holds a POSIX lock for as long as it lives */
 
 	/* For init.c. */
 	uint32_t flags; /* enum bpm_flag */
@@ -127,6 +141,7 @@ struct bpm_request {
 	uint64_t permitted;
 	uint64_t inheritable;
 	uint64_t ambient;
+	int64_t wall_time; /* nanoseconds after which init kills the program; 0 for ever */
 	const void *filter; /* struct sock_filter[] */
 	uint32_t filter_length; /* instructions; 0 for no filter */
 	uint32_t argument_count;
@@ -153,11 +168,27 @@ struct bpm_exit {
 	int64_t user;
 	int64_t system;
 	int64_t max_rss; /* bytes */
-	int64_t reserved;
+	int64_t timed_out; /* whether init killed it for its wall time */
+};
+
+/*
+ * The descriptors of a spawn that are its own: made by one call and closed by one each, so that no signal handler of
+ * an interpreter comes between a descriptor and the place where it is remembered. -1 is none.
+ */
+struct bpm_plumbing {
+	int32_t ours[3]; /* pipes for the program's 0, 1 and 2: the caller's ends */
+	int32_t theirs[3];
+	int32_t exit_fd; /* a file for struct bpm_exit */
 };
 
 /* A new sealed memfd holding init, or -1 with errno. */
 int bpm_make_init(void);
+
+/* Makes a pipe for each descriptor whose bit is set, and the file for the exit record. 0, or -1 with errno. */
+int bpm_plumb(uint32_t pipes, struct bpm_plumbing *plumbing);
+
+/* Closes it and leaves -1 in its place; of -1, nothing. */
+void bpm_close(int32_t *fd);
 
 /* Spawns; 0 when the program runs, -1 with the report filled in. */
 int bpm_spawn(const struct bpm_request *request, struct bpm_spawned *spawned, struct bpm_report *report);

@@ -31,6 +31,7 @@ class ExitFacts:
     Args:
         code: CLD_EXITED (1), CLD_KILLED (2) or CLD_DUMPED (3), see waitid(2).
         status: The exit status, or the signal's number.
+        timed_out: Whether init killed it, for its wall time.
     """
 
     code: int
@@ -40,14 +41,15 @@ class ExitFacts:
     user: int
     system: int
     max_rss: int
+    timed_out: bool = False
 
 
 def parse_exit(data: bytes) -> ExitFacts | None:
     """What init wrote to ``exit_fd``; None for anything else, a part of it too."""
     if len(data) != EXIT_SIZE:
         return None
-    magic, *fields, _ = struct.unpack(EXIT_FORMAT, data)
-    return ExitFacts(*fields) if magic == b"bpmexit1" else None
+    magic, *fields = struct.unpack(EXIT_FORMAT, data)
+    return ExitFacts(*fields[:-1], bool(fields[-1])) if magic == b"bpmexit1" else None
 
 
 class _Arena:
@@ -55,13 +57,17 @@ class _Arena:
 
     def __init__(self) -> None:
         self._kept: list[Any] = []
+        self._texts: dict[bytes, Any] = {}
 
     def keep(self, value: Any) -> Any:
         self._kept.append(value)
         return value
 
     def text(self, value: bytes) -> Any:
-        return self.keep(ffi.new("char[]", value))
+        text = self._texts.get(value)
+        if text is None:
+            text = self._texts[value] = ffi.new("char[]", value)
+        return text
 
     def texts(self, values: Iterable[bytes]) -> Any:
         return self.keep(ffi.new("char *[]", [self.text(value) for value in values]))
@@ -70,32 +76,38 @@ class _Arena:
         return self.keep(ffi.new(f"{kind}[]", values)) if values else ffi.NULL
 
 
-def _step(arena: _Arena, step: Step) -> dict[str, Any]:
+def _steps(arena: _Arena, steps: Sequence[Step]) -> Any:
+    """The structs of all steps. Set field by field, the others being 0: a dict for each takes twice as long."""
+    c_steps = arena.keep(ffi.new("struct bpm_step[]", len(steps)))
+    for c_step, step in zip(c_steps, steps, strict=True):
+        _fill_step(arena, c_step, step)
+    return c_steps
+
+
+def _fill_step(arena: _Arena, c_step: Any, step: Step) -> None:
     """One struct bpm_step. What is made below a directory is named apart from it, so that C need not split paths."""
-    path = step.path.strip(b"/")
+    parent, name = step.path.strip(b"/"), b""
     if step.kind in (StepKind.FILESYSTEM, StepKind.BIND):
-        parent, name = path, b""
+        c_step.source_fd = step.source_fd
+        c_step.recursive = step.recursive
+        c_step.set_attributes = step.set_attributes
+        c_step.clear_attributes = step.clear_attributes
     else:
-        parent, _, name = path.rpartition(b"/")
-    options = [
-        {"name": arena.text(key), "value": ffi.NULL if value is None else arena.text(value)}
-        for key, value in step.options
-    ]
-    return {
-        "kind": int(step.kind),
-        "item": step.item,
-        "parent": arena.text(parent or b"."),
-        "name": arena.text(name),
-        "source": arena.text(step.source),
-        "options": arena.array("struct bpm_option", options),
-        "option_count": len(options),
-        "source_fd": step.source_fd,
-        "recursive": step.recursive,
-        "mode": step.mode,
-        "device": step.device,
-        "set_attributes": step.set_attributes,
-        "clear_attributes": step.clear_attributes,
-    }
+        parent, _, name = parent.rpartition(b"/")
+        c_step.mode = step.mode
+        c_step.device = step.device
+    c_step.kind = step.kind
+    c_step.item = step.item
+    c_step.parent = arena.text(parent or b".")
+    c_step.name = arena.text(name)
+    c_step.source = arena.text(step.source)
+    if step.options:
+        c_step.options = arena.array("struct bpm_option", [_option(arena, *option) for option in step.options])
+        c_step.option_count = len(step.options)
+
+
+def _option(arena: _Arena, name: bytes, value: bytes | None) -> tuple[Any, Any]:
+    return arena.text(name), ffi.NULL if value is None else arena.text(value)
 
 
 def _flags(request: SpawnRequest) -> int:
@@ -128,7 +140,7 @@ def _lay_out(arena: _Arena, request: SpawnRequest) -> Any:
             "join_namespaces": request.join_namespaces,
             "cgroup_tasks": arena.array("int32_t", request.cgroup_tasks),
             "cgroup_task_count": len(request.cgroup_tasks),
-            "steps": arena.array("struct bpm_step", [_step(arena, step) for step in request.steps]),
+            "steps": _steps(arena, request.steps),
             "step_count": len(request.steps),
             "covers": arena.array("struct bpm_cover", covers),
             "cover_count": len(covers),
@@ -138,6 +150,14 @@ def _lay_out(arena: _Arena, request: SpawnRequest) -> Any:
             "hostname": ffi.NULL if request.hostname is None else arena.text(request.hostname),
             "stdio": request.stdio,
             "exit_fd": request.exit_fd,
+            "caller_fd": life_descriptor() if request.die_with_parent else -1,
+            "joins": arena.array("struct bpm_join", request.joins),
+            "join_count": len(request.joins),
+            "pass": arena.array("int32_t", request.passed),
+            "pass_count": len(request.passed),
+            "map_pipes": request.map_pipes,
+            "umask": request.umask,
+            "wall_time": request.wall_time,
             "flags": _flags(request),
             "uid": request.uid,
             "gid": request.gid,
@@ -186,6 +206,33 @@ def init_descriptor() -> int:
         return fd
 
 
+_life: tuple[int, int, int] | None = None  # process, descriptor and inode number
+
+
+def life_descriptor() -> int:
+    """A file in memory that is locked for as long as this process lives: by that, init knows.
+
+    Forks inherit the descriptor and not the lock (fcntl_locking(2)), so a fork makes its own.
+
+    Raises:
+        OSError: memfd_create(2) or fcntl(2) refused.
+    """
+    global _life
+    with _init_lock:
+        if _life is not None and _life[0] == os.getpid():
+            try:
+                if os.fstat(_life[1]).st_ino == _life[2]:
+                    return _life[1]
+            except OSError:
+                pass
+        import fcntl
+
+        fd = os.memfd_create("bpm-caller", os.MFD_CLOEXEC)
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _life = (os.getpid(), fd, os.fstat(fd).st_ino)
+        return fd
+
+
 def spawn(request: SpawnRequest) -> Spawned:
     """Make the container and run its program.
 
@@ -195,10 +242,170 @@ def spawn(request: SpawnRequest) -> Spawned:
         SpawnFailure: It stopped at a stage; nothing of it is left.
         OSError: The memfd of init could not be made.
     """
-    arena = _Arena()
-    spawned = ffi.new("struct bpm_spawned *")
-    report = ffi.new("struct bpm_report *")
-    if lib.bpm_spawn(_lay_out(arena, request), spawned, report) == 0:
-        return Spawned(spawned.pid, spawned.pidfd)
-    stage = Stage(report.stage)
-    raise SpawnFailure(stage, report.item, report.error, None if report.error else spawned.status)
+    spawned = Layout(request).spawn()
+    return Spawned(spawned.pid, spawned.take_pidfd())
+
+
+class Layout:
+    """A request laid out once in C's memory, to be spawned any number of times, from any thread.
+
+    What differs from spawn to spawn is put into a copy of its fixed part.
+
+    Args:
+        request: Its descriptors must stay open as long as this is used.
+    """
+
+    def __init__(self, request: SpawnRequest) -> None:
+        self._arena = _Arena()
+        self._fixed = _lay_out(self._arena, request)
+        self._dies_with_parent = request.die_with_parent
+
+    def spawn(
+        self,
+        *,
+        argv: Sequence[bytes] | None = None,
+        candidates: Sequence[bytes] = (),
+        env: Sequence[bytes] | None = None,
+        workdir: bytes | None = None,
+        stdio: tuple[int, int, int] | None = None,
+        exit_fd: int | None = None,
+        cgroup: tuple[int, Sequence[int]] | None = None,
+        passed: Sequence[int] | None = None,
+        map_pipes: tuple[int, int] | None = None,
+        into: Child | None = None,
+    ) -> Child:
+        """Spawn it, with what is not None in place of the request's own. ``candidates`` go with ``argv``.
+
+        Args:
+            into: Where to remember what was spawned, so that it is known even when this call is interrupted.
+
+        Raises:
+            SpawnFailure: It stopped at a stage; nothing of it is left.
+        """
+        arena = _Arena()
+        request = ffi.new("struct bpm_request *")
+        ffi.memmove(request, self._fixed, ffi.sizeof("struct bpm_request"))
+        request.init_fd = init_descriptor()
+        if self._dies_with_parent:
+            request.caller_fd = life_descriptor()
+        if argv is not None:
+            request.arguments, request.argument_count = arena.texts(argv), len(argv)
+            request.candidates, request.candidate_count = arena.texts(candidates), len(candidates)
+        if env is not None:
+            request.environment, request.variable_count = arena.texts(env), len(env)
+        if workdir is not None:
+            request.workdir = arena.text(workdir.strip(b"/") or b".")
+        if stdio is not None:
+            request.stdio = stdio
+        if exit_fd is not None:
+            request.exit_fd = exit_fd
+        if cgroup is not None:
+            request.cgroup_fd = cgroup[0]
+            request.cgroup_tasks, request.cgroup_task_count = arena.array("int32_t", cgroup[1]), len(cgroup[1])
+        if passed is not None:
+            setattr(request, "pass", arena.array("int32_t", passed))
+            request.pass_count = len(passed)
+        if map_pipes is not None:
+            request.map_pipes = map_pipes
+        child = into or Child()
+        report = ffi.new("struct bpm_report *")
+        if lib.bpm_spawn(request, child.spawned, report) == 0:
+            return child
+        stage = Stage(report.stage)
+        raise SpawnFailure(stage, report.item, report.error, None if report.error else child.spawned.status)
+
+
+class Child:
+    """What a spawn has made, in C's memory: filled in by the very call that makes it. Its pidfd is closed with it."""
+
+    def __init__(self) -> None:
+        self.spawned = ffi.new("struct bpm_spawned *")
+        self.spawned.pidfd = -1
+
+    @property
+    def pid(self) -> int:
+        """Init's pid; 0 before there is one. (From the moment of the clone, where its maps are written by others.)"""
+        pid: int = self.spawned.pid
+        return pid
+
+    @property
+    def pidfd(self) -> int:
+        """Stands for init, -1 when there is none."""
+        pidfd: int = self.spawned.pidfd
+        return pidfd
+
+    def take_pidfd(self) -> int:
+        """The pidfd, which is the caller's to close from now on."""
+        pidfd = self.pidfd
+        self.spawned.pidfd = -1
+        return pidfd
+
+    def close(self) -> None:
+        """Close the pidfd, once."""
+        lib.bpm_close(ffi.addressof(self.spawned, "pidfd"))
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Plumbing:
+    """The descriptors of one spawn that are its own: pipes to some of 0, 1 and 2, and the file for the exit record.
+
+    Every descriptor is made, remembered and forgotten by single calls into C, so that whatever an
+    interpreter does in between (KeyboardInterrupt, for one), none is lost and none closed twice.
+
+    Args:
+        pipes: For which descriptors of the program.
+
+    Raises:
+        OSError: There are too many descriptors.
+    """
+
+    def __init__(self, pipes: Iterable[int] = ()) -> None:
+        self._c = ffi.new("struct bpm_plumbing *", {"ours": [-1] * 3, "theirs": [-1] * 3, "exit_fd": -1})
+        if lib.bpm_plumb(sum(1 << number for number in pipes), self._c) < 0:
+            raise OSError(ffi.errno, os.strerror(ffi.errno))
+
+    def ours(self, number: int) -> int:
+        """The caller's end of the pipe to the program's descriptor, or -1."""
+        fd: int = self._c.ours[number]
+        return fd
+
+    def theirs(self, number: int) -> int:
+        """The program's end."""
+        fd: int = self._c.theirs[number]
+        return fd
+
+    @property
+    def exit_fd(self) -> int:
+        """The file that init writes the exit record to, or -1."""
+        fd: int = self._c.exit_fd
+        return fd
+
+    def read_exit(self) -> ExitFacts | None:
+        """The exit record; None when init was killed before it wrote one."""
+        return parse_exit(os.pread(self.exit_fd, EXIT_SIZE, 0)) if self.exit_fd >= 0 else None
+
+    def close_ours(self, number: int) -> None:
+        """Close the caller's end, once."""
+        lib.bpm_close(self._c.ours + number)
+
+    def close_theirs(self) -> None:
+        """Leave the program's ends to the program."""
+        for number in range(3):
+            lib.bpm_close(self._c.theirs + number)
+
+    def close_exit(self) -> None:
+        """Close the file of the exit record."""
+        lib.bpm_close(ffi.addressof(self._c, "exit_fd"))
+
+    def close(self) -> None:
+        """Close all that is still open."""
+        if self._c is not None:
+            self.close_theirs()
+            self.close_exit()
+            for number in range(3):
+                self.close_ours(number)
+
+    def __del__(self) -> None:
+        self.close()

@@ -14,6 +14,7 @@
  * What it has of its own: descriptors, signal dispositions (CLONE_CLEAR_SIGHAND), umask and working directory,
  * namespaces, limits, cgroup.
  */
+#include <asm/errno.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/fcntl.h>
@@ -71,6 +72,17 @@ static long write_own(const char *file, const char *text)
  */
 static long map_ids(struct child *child)
 {
+	const int32_t *pipes = child->request->map_pipes;
+	char byte = 0;
+
+	if (pipes[0] >= 0) {
+		/* newuidmap(1) writes them, for ranges that only it may give; it is started by a thread of the caller's. */
+		child->report->item = 1;
+		long answer = kernel(write, pipes[0], &byte, 1);
+		if (answer >= 0)
+			answer = kernel(read, pipes[1], &byte, 1);
+		return answer < 0 ? answer : answer == 1 ? 0 : -EPERM;
+	}
 	static const char *const files[] = { "/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map" };
 	const char *const texts[] = { "deny", child->request->uid_map, child->request->gid_map };
 
@@ -121,6 +133,21 @@ static long join_namespaces(struct child *child)
 	return error;
 }
 
+/* Those that take effect at once, and the pid namespace, which takes only what is cloned after this: the program. */
+static long join_others(struct child *child)
+{
+	for (uint32_t i = 0; i < child->request->join_count; i++) {
+		const struct bpm_join *join = &child->request->joins[i];
+
+		child->report->item = (int32_t)i;
+		long error = kernel(setns, join->fd, join->kinds);
+		if (error < 0)
+			return error;
+	}
+	child->report->item = -1;
+	return 0;
+}
+
 static long settle_namespaces(struct child *child)
 {
 	long error;
@@ -134,6 +161,9 @@ static long settle_namespaces(struct child *child)
 		if (error < 0)
 			return error;
 	}
+	error = join_others(child);
+	if (error < 0)
+		return error;
 	return leave_the_host();
 }
 
@@ -148,15 +178,32 @@ static long set_hostname(struct child *child)
 	return kernel(sethostname, child->request->hostname, length);
 }
 
+/* All from `first` on but those that the program shall inherit, which init is to hold until then. */
+static long close_others(struct child *child, int first)
+{
+	for (uint32_t i = 0; i < child->request->pass_count; i++) {
+		int held = child->passed[i].held;
+		long error = kernel(fcntl, held, F_SETFD, 0);
+
+		if (error >= 0 && held > first)
+			error = kernel(close_range, first, held - 1, 0);
+		if (error < 0)
+			return error;
+		first = held + 1;
+	}
+	return kernel(close_range, first, ~0U, 0);
+}
+
 /*
- * A session without a controlling terminal, and no descriptors but 0 to 6 of native.h. What goes there may stand
- * in each other's way, so all of it is moved up first. Before the limits, since RLIMIT_NOFILE holds for this too.
+ * A session without a controlling terminal, and no descriptors but 0 to 7 of native.h and those to be passed on. What
+ * goes there may stand in each other's way, so all of it is moved up first. Before the limits, since RLIMIT_NOFILE
+ * holds for this too.
  */
 static long arrange_descriptors(struct child *child)
 {
 	const struct bpm_request *request = child->request;
 	const int wanted[] = { request->stdio[0], request->stdio[1], request->stdio[2], child->letter,
-			       child->report_pipe, request->exit_fd,	 request->init_fd };
+			       child->report_pipe, request->exit_fd,	 request->caller_fd, request->init_fd };
 	int moved[BPM_FD_INIT + 1];
 
 	(void)kernel(setsid);
@@ -181,7 +228,7 @@ static long arrange_descriptors(struct child *child)
 			return fd;
 	}
 	child->report->item = -1;
-	return kernel(close_range, BPM_FD_INIT + 1, ~0U, 0);
+	return close_others(child, BPM_FD_INIT + 1);
 }
 
 static long set_limits(struct child *child)

@@ -36,6 +36,7 @@
 #define BILLION 1000000000LL
 #define CAPABILITY_WORDS 2
 #define NO_CHANGE 0xffffffffU /* an id of -1 would stay root: setresuid(2) takes it for "as it is" */
+#define CALLER_THREAD_ENDED 32 /* a signal that libc keeps for its threads: nobody else sends it to a process */
 #define NO_PROGRAM 70 /* our exit status when there never was a program; it is seen by nobody but the caller */
 
 #if defined(__x86_64__)
@@ -47,6 +48,14 @@
 #endif
 
 static struct bpm_report report;
+
+/* What is left of the letter when the program runs. */
+struct life {
+	int64_t started;
+	int64_t deadline; /* on CLOCK_MONOTONIC, or 0 */
+	int has_exit_fd;
+	int follows_caller;
+};
 
 /* What init and the program's process share between clone and exec; the rest of memory too, but they keep off it. */
 static struct {
@@ -208,7 +217,7 @@ static void settle_down(const struct bpm_letter *letter)
 	if (letter->flags & BPM_FLAG_TERMINAL)
 		(void)kernel(ioctl, 0, TIOCSCTTY, 0);
 	if (letter->flags & BPM_FLAG_DIE_WITH_PARENT)
-		(void)kernel(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		(void)kernel(prctl, PR_SET_PDEATHSIG, CALLER_THREAD_ENDED, 0, 0, 0);
 }
 
 /* The program's process, from here to its exec. */
@@ -273,6 +282,20 @@ static void take_foreground(void)
 	(void)kernel(ioctl, 0, TIOCSPGRP, &group);
 }
 
+/* To the numbers that the program knows them by. Ours are in the way of some, and of no use in this process. */
+static long place_passed(const struct bpm_letter *letter)
+{
+	const struct bpm_passed *passed = at(letter, letter->passed);
+
+	for (uint64_t i = 0; i < letter->passed_count; i++) {
+		report.item = BPM_FD_INIT + 1 + (int32_t)i;
+		long error = kernel(dup3, passed[i].held, passed[i].wanted, 0);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
 static void run_program(void *argument)
 {
 	const struct bpm_letter *letter = argument;
@@ -284,9 +307,13 @@ static void run_program(void *argument)
 	if (letter->flags & BPM_FLAG_TERMINAL)
 		take_foreground();
 	(void)set_signal_mask(0, NULL);
-	report.stage = BPM_STAGE_SECCOMP;
-	report.item = -1;
-	error = load_filter(letter);
+	report.stage = BPM_STAGE_DESCRIPTORS;
+	error = place_passed(letter);
+	if (error >= 0) {
+		report.stage = BPM_STAGE_SECCOMP;
+		report.item = -1;
+		error = load_filter(letter);
+	}
 	if (error >= 0) {
 		report.stage = BPM_STAGE_PROGRAM;
 		error = execute(letter);
@@ -317,6 +344,7 @@ static const struct sock_filter own_calls[] = {
 	ALLOW(close_range),
 	ALLOW(munmap),
 	ALLOW(chdir),
+	ALLOW(fcntl),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 };
 
@@ -350,8 +378,11 @@ static long start_program(struct bpm_letter *letter)
 	int32_t thread;
 
 	/* Neither the program nor what it starts shall hold our descriptors. */
-	for (int fd = BPM_FD_LETTER; fd <= BPM_FD_EXIT; fd++)
-		(void)kernel(fcntl, fd, F_SETFD, 1 /* FD_CLOEXEC */);
+	const struct bpm_passed *passed = at(letter, letter->passed);
+	for (int fd = BPM_FD_LETTER; fd <= BPM_FD_CALLER; fd++)
+		(void)kernel(fcntl, fd, F_SETFD, FD_CLOEXEC);
+	for (uint64_t i = 0; i < letter->passed_count; i++)
+		(void)kernel(fcntl, passed[i].held, F_SETFD, FD_CLOEXEC);
 	strings_at(letter, letter->arguments);
 	strings_at(letter, letter->environment);
 	strings_at(letter, letter->candidates);
@@ -373,11 +404,11 @@ static long start_program(struct bpm_letter *letter)
 	return report.error ? -report.error : pid;
 }
 
-static int64_t now(void)
+static int64_t clock(int number)
 {
 	struct __kernel_timespec time = { 0 };
 
-	(void)kernel(clock_gettime, 0 /* CLOCK_REALTIME */, &time);
+	(void)kernel(clock_gettime, number, &time);
 	return time.tv_sec * BILLION + time.tv_nsec;
 }
 
@@ -403,45 +434,88 @@ static int reap(long pid, int *status, struct rusage *usage)
 	return 0;
 }
 
-static void forward_and_reap(long pid, int *status, struct rusage *usage)
-{
-	const kernel_sigset all = ALL_SIGNALS;
-
-	for (;;) {
-		long number = kernel(rt_sigtimedwait, &all, NULL, NULL, sizeof all);
-		if (number == SIGCHLD) {
-			if (reap(pid, status, usage))
-				return;
-		} else if (number > 0) {
-			(void)kernel(kill, pid, number);
-		}
-	}
-}
-
 static __attribute__((noreturn)) void leave(int status)
 {
 	for (;;)
 		(void)kernel(exit_group, status);
 }
 
-static __attribute__((noreturn)) void outlive_program(long pid, int64_t started, int has_exit_fd)
+/*
+ * The parent-death signal comes whenever the thread that is our parent ends, and with the caller's last thread, the
+ * caller; so it only says that it is time to look. A POSIX lock belongs to a process: forks do not have it, and it is
+ * gone before that last signal is sent (exit_files() comes before exit_notify()).
+ */
+static int caller_lives(void)
+{
+	struct flock lock = { .l_type = F_WRLCK };
+
+	return kernel(fcntl, BPM_FD_CALLER, F_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
+}
+
+static void follow_caller(long pid)
+{
+	if (caller_lives())
+		return;
+	/* In a pid namespace of our own all inside die with us; elsewhere at least the program's group does. */
+	(void)kernel(kill, -pid, SIGKILL);
+	(void)kernel(kill, pid, SIGKILL);
+	leave(NO_PROGRAM);
+}
+
+/* Waits for a signal, until `deadline` if there is one: its number, or minus the errno, -EAGAIN when time is up. */
+static long next_signal(int64_t deadline)
+{
+	const kernel_sigset all = ALL_SIGNALS;
+	int64_t left = deadline ? deadline - clock(CLOCK_MONOTONIC) : 0;
+	struct __kernel_timespec time = { .tv_sec = left / BILLION, .tv_nsec = left % BILLION };
+
+	if (deadline && left <= 0)
+		return -EAGAIN;
+	return kernel(rt_sigtimedwait, &all, NULL, deadline ? &time : NULL, sizeof all);
+}
+
+/* Until the program has ended; whether its time was up. */
+static int forward_and_reap(long pid, const struct life *life, int *status, struct rusage *usage)
+{
+	int64_t deadline = life->deadline;
+	int timed_out = 0;
+
+	for (;;) {
+		long number = next_signal(deadline);
+		if (number == SIGCHLD) {
+			if (reap(pid, status, usage))
+				return timed_out;
+		} else if (number == -EAGAIN && deadline) {
+			deadline = 0;
+			timed_out = 1;
+			(void)kernel(kill, pid, SIGKILL);
+		} else if (number == CALLER_THREAD_ENDED && life->follows_caller) {
+			follow_caller(pid);
+		} else if (number > 0) {
+			(void)kernel(kill, pid, number);
+		}
+	}
+}
+
+static __attribute__((noreturn)) void outlive_program(long pid, const struct life *life)
 {
 	struct rusage usage;
 	int status;
+	int timed_out = forward_and_reap(pid, life, &status, &usage);
 
-	forward_and_reap(pid, &status, &usage);
 	int signal = status & 0x7f;
 	struct bpm_exit exit = {
 		.magic = { 'b', 'p', 'm', 'e', 'x', 'i', 't', '1' },
 		.code = !signal ? EXITED : status & 0x80 ? DUMPED : KILLED,
 		.status = signal ? signal : status >> 8 & 0xff,
-		.started = started,
-		.ended = now(),
+		.started = life->started,
+		.ended = clock(CLOCK_REALTIME),
 		.user = nanoseconds(&usage.ru_utime),
 		.system = nanoseconds(&usage.ru_stime),
 		.max_rss = usage.ru_maxrss * 1024,
+		.timed_out = timed_out,
 	};
-	if (has_exit_fd)
+	if (life->has_exit_fd)
 		(void)kernel(write, BPM_FD_EXIT, &exit, sizeof exit);
 	leave(signal ? 128 + signal : exit.status);
 }
@@ -453,11 +527,14 @@ static __attribute__((noreturn)) void outlive_program(long pid, int64_t started,
 static void say_it_runs(struct bpm_letter *letter)
 {
 	static const struct bpm_report runs = { .stage = BPM_STAGE_NONE, .item = -1 };
+	const struct bpm_passed *passed = at(letter, letter->passed);
 	long said = kernel(write, BPM_FD_REPORT, &runs, sizeof runs);
 
 	if (said < 0 && letter->flags & BPM_FLAG_DIE_WITH_PARENT)
 		leave(NO_PROGRAM);
 	(void)kernel(close_range, 0, BPM_FD_REPORT, 0);
+	for (uint64_t i = 0; i < letter->passed_count; i++)
+		(void)kernel(close_range, passed[i].held, passed[i].held, 0);
 	(void)kernel(chdir, "/");
 	(void)kernel(munmap, letter, letter->size);
 }
@@ -481,10 +558,14 @@ __attribute__((noreturn, used)) void bpm_init_main(void)
 		(void)kernel(write, BPM_FD_REPORT, &report, sizeof report);
 		leave(NO_PROGRAM);
 	}
-	int has_exit_fd = (int)letter->has_exit_fd;
-	int64_t started = now();
+	struct life life = {
+		.started = clock(CLOCK_REALTIME),
+		.deadline = letter->wall_time ? clock(CLOCK_MONOTONIC) + letter->wall_time : 0,
+		.has_exit_fd = (int)letter->has_exit_fd,
+		.follows_caller = letter->flags & BPM_FLAG_DIE_WITH_PARENT,
+	};
 	say_it_runs(letter);
-	outlive_program(pid, started, has_exit_fd);
+	outlive_program(pid, &life);
 }
 
 __asm__(".globl _start\n_start:\n\t" STACK_POINTER_TO_FIRST_ARGUMENT " bpm_init_main\n");

@@ -51,7 +51,7 @@ static uint64_t put_strings(struct writer *writer, const char *const *strings, u
 	return start;
 }
 
-static void write_letter(struct writer *writer, const struct bpm_request *request)
+static void write_letter(struct writer *writer, const struct bpm_request *request, const struct bpm_passed *passed)
 {
 	struct bpm_letter letter = {
 		.flags = request->flags,
@@ -64,12 +64,15 @@ static void write_letter(struct writer *writer, const struct bpm_request *reques
 		.ambient = request->ambient,
 		.filter_length = request->filter_length,
 		.has_exit_fd = request->exit_fd >= 0,
+		.wall_time = request->wall_time,
+		.passed_count = request->pass_count,
 	};
 
 	writer->size = 0;
 	(void)reserve(writer, sizeof letter);
 	letter.groups = put_bytes(writer, request->groups, (uint64_t)request->group_count * sizeof(uint32_t));
 	letter.filter = put_bytes(writer, request->filter, (uint64_t)request->filter_length * FILTER_INSTRUCTION);
+	letter.passed = put_bytes(writer, passed, (uint64_t)request->pass_count * sizeof *passed);
 	letter.arguments = put_strings(writer, request->arguments, request->argument_count, 1);
 	letter.environment = put_strings(writer, request->environment, request->variable_count, 0);
 	letter.candidates = put_strings(writer, request->candidates, request->candidate_count, 0);
@@ -101,16 +104,16 @@ fail:
 	return error;
 }
 
-int bpm_write_letter(const struct bpm_request *request)
+int bpm_write_letter(const struct bpm_request *request, const struct bpm_passed *passed)
 {
 	struct writer writer = { .base = NULL };
 	int fd;
 
-	write_letter(&writer, request);
+	write_letter(&writer, request, passed);
 	writer.base = calloc(1, writer.size);
 	if (!writer.base)
 		return -ENOMEM;
-	write_letter(&writer, request);
+	write_letter(&writer, request, passed);
 	fd = seal("bpm-letter", MFD_NOEXEC_SEAL, writer.base, writer.size);
 	/* It may hold secrets of the environment: nothing of it stays in the caller's heap. */
 	explicit_bzero(writer.base, writer.size);

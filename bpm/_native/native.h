@@ -9,7 +9,14 @@ enum {
 	BPM_FD_LETTER = 3, /* the sealed memfd with struct bpm_letter */
 	BPM_FD_REPORT = 4, /* the pipe that takes struct bpm_report */
 	BPM_FD_EXIT = 5, /* what takes struct bpm_exit, if anything */
-	BPM_FD_INIT = 6 /* init itself, closed by its own execution */
+	BPM_FD_CALLER = 6, /* the file whose lock says that the caller lives, if anyone wants to know */
+	BPM_FD_INIT = 7 /* init itself, closed by its own execution */
+};
+
+/* A descriptor for the program: where init holds it, and the number that it is to have. */
+struct bpm_passed {
+	int32_t held;
+	int32_t wanted;
 };
 
 /*
@@ -34,16 +41,20 @@ struct bpm_letter {
 	uint64_t candidates;
 	uint32_t filter_length;
 	uint32_t has_exit_fd;
+	int64_t wall_time;
+	uint64_t passed;
+	uint64_t passed_count;
 };
 
 /* letter.c: a sealed memfd holding the letter, or minus the errno. */
-int bpm_write_letter(const struct bpm_request *request);
+int bpm_write_letter(const struct bpm_request *request, const struct bpm_passed *passed);
 
 /* child.c */
 struct child {
 	const struct bpm_request *request;
 	struct bpm_report *report;
 	const int32_t *trees; /* by step: a detached mount for each BIND, else -1 */
+	const struct bpm_passed *passed; /* rising in `held` */
 	int letter;
 	int report_pipe;
 	int root; /* the new root, from the first step on */

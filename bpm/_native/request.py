@@ -119,7 +119,14 @@ class SpawnRequest:
         join_fd: A pidfd whose namespaces are joined in place of making a root, or -1; then there are no steps.
         join_namespaces: Which of its namespaces: CLONE_NEW* flags.
         terminal: Whether descriptor 0 becomes the controlling terminal, with the program in its foreground.
-        die_with_parent: Whether init is killed when the thread that spawned it ends (PR_SET_PDEATHSIG).
+        die_with_parent: Whether all of it ends with the process that spawned it, whichever thread that was.
+        joins: Pairs of a descriptor (of /proc/PID/ns, or a pidfd) and CLONE_NEW* flags: namespaces to be joined
+            beside those that are made.
+        passed: Descriptors that the program inherits at their own numbers.
+        map_pipes: With CLONE_NEWUSER: the child writes a byte to the first when its maps may be written by someone
+            else, and goes on when it reads one from the second; -1 where it writes them itself.
+        umask: What the program starts with, where it has steps.
+        wall_time: Nanoseconds after which init kills the program; 0 for ever.
     """
 
     argv: tuple[bytes, ...]
@@ -151,6 +158,11 @@ class SpawnRequest:
     join_namespaces: int = 0
     terminal: bool = False
     die_with_parent: bool = False
+    joins: tuple[tuple[int, int], ...] = ()
+    passed: tuple[int, ...] = ()
+    map_pipes: tuple[int, int] = (-1, -1)
+    umask: int = 0o022
+    wall_time: int = 0
 
 
 @frozen

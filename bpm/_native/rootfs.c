@@ -18,7 +18,7 @@
 
 #define MNT_DETACH 2
 #define NULL_DEVICE 0x103 /* makedev(1, 3) */
-#define DEFAULT_UMASK 022
+#define MOST_TRIES 10000
 
 /* The parts of struct statfs that matter are the same on 64-bit architectures: f_type first, 120 bytes in all. */
 struct file_system {
@@ -26,14 +26,21 @@ struct file_system {
 	long rest[14];
 };
 
+/*
+ * A ".." on the way, of a link's target, is EAGAIN where anything on the machine was renamed or mounted meanwhile: the
+ * kernel could not tell that it stayed inside (openat2(2)). Tried again, but not for ever: anyone can rename all day.
+ */
 static long open_inside(int root, const char *path, uint64_t flags)
 {
 	struct open_how how = {
 		.flags = flags | O_PATH | O_CLOEXEC,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
+	long fd = -EAGAIN;
 
-	return kernel(openat2, root, path, &how, sizeof how);
+	for (int tries = 0; fd == -EAGAIN && tries < MOST_TRIES; tries++)
+		fd = kernel(openat2, root, path, &how, sizeof how);
+	return fd;
 }
 
 /* A path that leads into a procfs leads to what only looks like files. */
@@ -189,7 +196,7 @@ long bpm_make_mounts(struct child *child)
 		if (error < 0)
 			return error;
 	}
-	(void)kernel(umask, DEFAULT_UMASK);
+	(void)kernel(umask, child->request->umask);
 	return 0;
 }
 

@@ -10,7 +10,7 @@
  *     |                                  |------- execveat ------------->|
  *     | (goes on)                                                        | its stages
  *     |<---------------- a report on a pipe: it failed, or it runs ------|
- *     |<---------------- end of file: it died without an answer ---------|
+ *     |<---------------- its pidfd: it died without an answer -----------|
  *
  * The clone lives in this file alone. Everything the child reads is laid out before it, and stays where it is until
  * the child has executed init or is gone.
@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,32 @@ static int open_sources(const struct bpm_request *request, int32_t *trees, struc
 	return 0;
 }
 
+/*
+ * Copies what the program shall inherit. The copies' numbers were free, so none is a number that another one shall
+ * have; and they last, whatever other threads close meanwhile.
+ */
+static int copy_passed(const struct bpm_request *request, struct bpm_passed *passed, struct bpm_report *report)
+{
+	for (uint32_t i = 0; i < request->pass_count; i++)
+		passed[i].held = -1;
+	for (uint32_t i = 0; i < request->pass_count; i++) {
+		int above = i ? passed[i - 1].held : BPM_FD_INIT;
+		passed[i].wanted = request->pass[i];
+		passed[i].held = fcntl(request->pass[i], F_DUPFD_CLOEXEC, above + 1);
+		if (passed[i].held < 0)
+			return fail(report, BPM_STAGE_DESCRIPTORS, BPM_FD_INIT + 1 + (int)i, errno);
+	}
+	return 0;
+}
+
+static void close_passed(struct bpm_passed *passed, uint32_t count)
+{
+	for (uint32_t i = 0; passed && i < count; i++)
+		if (passed[i].held >= 0)
+			(void)close(passed[i].held);
+	free(passed);
+}
+
 /* Reaps a child known to be ending. Its exit status, or minus its signal. */
 static int reap(int pidfd)
 {
@@ -88,7 +115,7 @@ static int reap(int pidfd)
  * own, and starts with them blocked until init unblocks them for the program. By system call, since libc would leave
  * out the two it keeps for its threads.
  */
-static long clone_child(struct child *child, void *stack, int *pidfd)
+static long clone_child(struct child *child, void *stack, int *pidfd, int32_t *tid)
 {
 	const struct bpm_request *request = child->request;
 	struct clone_args arguments = {
@@ -101,6 +128,11 @@ static long clone_child(struct child *child, void *stack, int *pidfd)
 	kernel_sigset old;
 	long pid;
 
+	if (request->map_pipes[0] >= 0) {
+		/* Whoever writes the maps needs the pid while we wait here. */
+		arguments.flags |= CLONE_PARENT_SETTID;
+		arguments.parent_tid = (uint64_t)(uintptr_t)tid;
+	}
 	if (request->cgroup_fd >= 0) {
 		arguments.flags |= CLONE_INTO_CGROUP;
 		arguments.cgroup = (uint64_t)request->cgroup_fd;
@@ -111,15 +143,19 @@ static long clone_child(struct child *child, void *stack, int *pidfd)
 	return pid;
 }
 
-/* Waits for init's word. Everything but a whole report with stage NONE means that no program runs. */
+/*
+ * Waits for init's word, or its death. Not for an end of file alone: whoever forked at the wrong moment, in another
+ * thread, holds the pipe's other end too. Everything but a whole report with stage NONE means that no program runs.
+ */
 static int hear_init(int pipe, struct bpm_spawned *spawned, struct bpm_report *report)
 {
+	struct pollfd events[] = { { .fd = pipe, .events = POLLIN }, { .fd = spawned->pidfd, .events = POLLIN } };
 	struct bpm_report word;
 	ssize_t size;
 
-	do
-		size = read(pipe, &word, sizeof word);
-	while (size < 0 && errno == EINTR);
+	while (poll(events, 2, -1) < 0 && errno == EINTR)
+		;
+	size = read(pipe, &word, sizeof word); /* does not block: what was said before the death is there */
 	if (size == sizeof word && word.stage == BPM_STAGE_NONE)
 		return 0;
 	spawned->status = reap(spawned->pidfd);
@@ -137,7 +173,7 @@ static int run_child(struct child *child, int report_end, struct bpm_spawned *sp
 		return fail(report, BPM_STAGE_CLONE, -1, errno);
 	/* The child leaves its stage here when it fails; when it becomes init, the last one stands: no failure. */
 	report->error = 0;
-	pid = clone_child(child, stack, &spawned->pidfd);
+	pid = clone_child(child, stack, &spawned->pidfd, &spawned->pid);
 	(void)munmap(stack, STACK_SIZE);
 	(void)close(child->report_pipe);
 	child->report_pipe = -1;
@@ -157,23 +193,29 @@ static int run_child(struct child *child, int report_end, struct bpm_spawned *sp
 int bpm_spawn(const struct bpm_request *request, struct bpm_spawned *spawned, struct bpm_report *report)
 {
 	struct child child = { .request = request, .report = report, .letter = -1, .report_pipe = -1, .root = -1 };
-	int32_t *trees = malloc(request->step_count * sizeof *trees);
+	int32_t *trees = malloc(request->step_count * sizeof *trees + 1);
+	struct bpm_passed *passed = calloc(request->pass_count + 1, sizeof *passed);
 	int pipe_ends[2] = { -1, -1 };
 	int result = -1;
 
 	memset(spawned, 0, sizeof *spawned);
 	spawned->pidfd = -1;
 	child.trees = trees;
-	if (!trees)
+	child.passed = passed;
+	if (!trees || !passed) {
+		free(trees);
+		free(passed);
 		return fail(report, BPM_STAGE_SOURCES, -1, ENOMEM);
-	if (open_sources(request, trees, report) < 0)
+	}
+	/* Both, since the way out closes what both remember. */
+	if ((open_sources(request, trees, report) | copy_passed(request, passed, report)) < 0)
 		goto out;
-	child.letter = bpm_write_letter(request);
+	child.letter = bpm_write_letter(request, passed);
 	if (child.letter < 0) {
 		(void)fail(report, BPM_STAGE_CLONE, -1, -child.letter);
 		goto out;
 	}
-	if (pipe2(pipe_ends, O_CLOEXEC) < 0) {
+	if (pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) < 0) {
 		(void)fail(report, BPM_STAGE_CLONE, -1, errno);
 		goto out;
 	}
@@ -181,6 +223,7 @@ int bpm_spawn(const struct bpm_request *request, struct bpm_spawned *spawned, st
 	result = run_child(&child, pipe_ends[0], spawned, report);
 out:
 	close_trees(trees, request->step_count);
+	close_passed(passed, request->pass_count);
 	if (child.letter >= 0)
 		(void)close(child.letter);
 	if (child.report_pipe >= 0)

@@ -26,7 +26,7 @@ lint: $(VENV)/.tools check-c ## ruff, ruff format, mypy --strict, and the C with
 	$(BIN)/mypy
 
 check-c:
-	$(CC) $(CFLAGS_LINT) -DBPM_INIT_PATH='"x"' bpm/_native/spawn.c bpm/_native/letter.c bpm/_native/child.c bpm/_native/rootfs.c
+	$(CC) $(CFLAGS_LINT) -DBPM_INIT_PATH='"x"' bpm/_native/spawn.c bpm/_native/letter.c bpm/_native/child.c bpm/_native/rootfs.c bpm/_native/plumb.c
 	$(CC) $(CFLAGS_LINT) -ffreestanding bpm/_native/init.c
 
 golden: $(VENV)/.tools ## write the golden plans anew, to be read as a diff

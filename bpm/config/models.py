@@ -16,6 +16,7 @@ from bpm.errors import Problem
 
 Int64 = Annotated[int, range(-(1 << 63), 1 << 63)]
 UInt64 = Annotated[int, range(1 << 64)]
+Weight = Annotated[int, range(1, 10_001)]
 
 
 def key(default: Any = None, *, doc: str, required: bool = False, nulls: bool = True) -> Any:
@@ -65,6 +66,16 @@ class Limits:
     open_files: UInt64 | None = key(doc="Open descriptors a process may have: RLIMIT_NOFILE, soft and hard.")
     processes: Int64 | None = key(doc="Processes and threads the container may hold; -1 for no limit.")
     core_file_size: UInt64 | None = key(doc="Bytes a core file may take: RLIMIT_CORE, soft and hard.")
+    cpu: str | None = key(doc="Processors' worth of time it may take, such as 1.5. Not known to upstream.")
+    cpu_weight: Weight | None = key(
+        doc="Its share of processor time where that is short, beside 100 for anything else. Not known to upstream."
+    )
+    swap: str | None = key(
+        doc="Swap it may use on top of memory, as a size; without this key, none. Not known to upstream."
+    )
+    memory_high: str | None = key(
+        doc="From this size on it is slowed down and made to free memory. Needs cgroup v2. Not known to upstream."
+    )
 
 
 @frozen

@@ -64,23 +64,32 @@ def _parse(source: bytes) -> Node | None:
         try:
             return _build_tree(_read_events(yaml.CSafeLoader(source)))
         except yaml.scanner.ScannerError as error:
-            mended = _mend_escapes(source, error)
+            mended = _mend(source, error)
             budget -= len(source)
             if mended == source or budget < 0:
                 raise
             source = mended
 
 
-def _mend_escapes(source: bytes, error: yaml.scanner.ScannerError) -> bytes:
-    """The text again, each ``\\'`` of the quoted scalar where libyaml stopped as ``'``: an escape only to yaml.v3."""
-    if "unknown escape" not in str(error.problem) or error.context_mark is None:
+def _mend(source: bytes, error: yaml.scanner.ScannerError) -> bytes:
+    """The text again, where libyaml stopped at what yaml.v3 reads: as libyaml reads it too.
+
+    Within double quotes ``\\'`` is ``'``; between brackets a ``:`` that nothing follows belongs to the text before it,
+    as in ``{a:, b:}``, which has the keys ``a:`` and ``b:``. Columns after it, on its line, are off by a few.
+    """
+    text = source.decode(detect_codec(source), "surrogateescape")
+    start = error.context_mark.index if error.context_mark else 0
+    end = error.problem_mark.index + 1 if error.problem_mark else 0
+    scalar = text[start:end]
+    if "unexpected ':'" in str(error.problem) and "?" not in scalar:
+        mended = " '" + scalar.replace("'", "''") + "'"
+    elif "unknown escape" in str(error.problem):
+        quoted = _QUOTED.match(text, start)
+        scalar = quoted[0] if quoted else ""
+        mended = _ESCAPE.sub(lambda escape: "'" if escape[0] == "\\'" else escape[0], scalar)
+    else:
         return source
-    text = source.decode(detect_codec(source))
-    scalar = _QUOTED.match(text, error.context_mark.index)
-    if not scalar:
-        return source
-    mended = _ESCAPE.sub(lambda escape: "'" if escape[0] == "\\'" else escape[0], scalar[0])
-    return (text[: scalar.start()] + mended + text[scalar.end() :]).encode()
+    return (text[:start] + mended + text[start + len(scalar) :]).encode("utf-8", "surrogateescape")
 
 
 def refuse(reason: str, node: Node | None = None) -> ConfigError:

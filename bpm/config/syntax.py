@@ -20,6 +20,7 @@ _WORDS = (
     ("found unexpected document indicator", "this quoted text has no end in its document"),
     ("expected ',' or ']'", "expected `,` or `]`"),
     ("expected ',' or '}'", "expected `,` or `}`"),
+    ("found unexpected ':'", "between brackets a `:` needs a space after it"),
     ("did not find expected key", "expected a key, indented like those before it"),
     ("did not find expected '-' indicator", "expected `- `, indented like the entries before it"),
     ("did not find expected node content", "expected a value"),

@@ -1,6 +1,7 @@
 """What will be done, decided without looking and without touching anything."""
 
 from bpm.plan.build import make_plan
+from bpm.plan.cgroup import LEAF
 from bpm.plan.codec import digest, from_json, to_json
 from bpm.plan.facts import OPTIONAL_PATHS, Controller, HostFacts, User
 from bpm.plan.identity import CAPABILITIES
@@ -8,10 +9,14 @@ from bpm.plan.model import (
     Capability,
     Cgroup,
     CgroupDirectory,
+    CgroupMount,
     CgroupSetting,
     Covered,
+    DeviceProgram,
+    DeviceRule,
     Directory,
     Dropped,
+    Evacuation,
     Hook,
     Identity,
     Link,
@@ -24,6 +29,8 @@ from bpm.plan.model import (
     ProcessPlan,
     Requirement,
     Rlimit,
+    Scope,
+    ScopeProperty,
     SeccompPolicy,
     SharedVolume,
     SyscallRule,
@@ -37,16 +44,21 @@ __all__ = [
     "CAPABILITIES",
     "DEFAULT_POLICY",
     "INSIDE_OWN_MOUNT",
+    "LEAF",
     "MOUNTED_ALREADY",
     "OPTIONAL_PATHS",
     "Capability",
     "Cgroup",
     "CgroupDirectory",
+    "CgroupMount",
     "CgroupSetting",
     "Controller",
     "Covered",
+    "DeviceProgram",
+    "DeviceRule",
     "Directory",
     "Dropped",
+    "Evacuation",
     "Hook",
     "HostFacts",
     "Identity",
@@ -60,6 +72,8 @@ __all__ = [
     "ProcessPlan",
     "Requirement",
     "Rlimit",
+    "Scope",
+    "ScopeProperty",
     "SeccompPolicy",
     "SharedVolume",
     "SyscallRule",

@@ -12,11 +12,12 @@ from bpm.errors import ConfigError, PlanError, ProcessNotFound
 from bpm.layout import Layout, container_id
 from bpm.plan import reasons
 from bpm.plan.asked import Asked
+from bpm.plan.cgroup import plan_cgroup
 from bpm.plan.devices import plan_covers, plan_devices
 from bpm.plan.environment import plan_environment, plan_workdir
 from bpm.plan.facts import HostFacts
 from bpm.plan.identity import plan_capabilities, plan_identity, plan_namespaces
-from bpm.plan.limits import plan_cgroup, plan_rlimits
+from bpm.plan.limits import plan_rlimits
 from bpm.plan.model import ProcessPlan
 from bpm.plan.mounts import plan_mounts
 from bpm.plan.preparation import plan_preparation
@@ -64,6 +65,7 @@ def make_plan(
     nodes, links = plan_devices(asked, mounts)
     masked, read_only = plan_covers(asked)
     capabilities, notices = plan_capabilities(asked)
+    cgroup, cgroup_notices = plan_cgroup(asked, identifier)
     return ProcessPlan(
         job=job_config.job,
         process=config.name,
@@ -84,11 +86,11 @@ def make_plan(
         masked=masked,
         read_only=read_only,
         rlimits=plan_rlimits(asked),
-        cgroup=plan_cgroup(asked, identifier),
+        cgroup=cgroup,
         preparation=plan_preparation(asked),
         shutdown_signal=config.shutdown_signal or "TERM",
         dropped=dropped,
-        notices=notices,
+        notices=notices + cgroup_notices,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from bpm.plan import reasons
 from bpm.plan.asked import Asked
-from bpm.plan.model import Covered, Link, Mount, Node
+from bpm.plan.model import Covered, DeviceRule, Link, Mount, Node
 from bpm.plan.mounts import clean, is_within
 
 
@@ -22,6 +22,15 @@ NODES = (
     _node("random", 1, 8),
     _node("urandom", 1, 9),
     _node("tty", 5, 0),
+)
+
+# What may be opened, privileged or not: the nodes above, and terminals. Any node may be made: it stays shut.
+DEVICE_RULES = (
+    DeviceRule("c", None, None, "m"),
+    DeviceRule("b", None, None, "m"),
+    *(DeviceRule("c", node.major, node.minor, "rwm") for node in NODES),
+    DeviceRule("c", 5, 2, "rwm"),  # the multiplexer of any devpts
+    DeviceRule("c", 136, None, "rwm"),  # and its terminals
 )
 
 KCORE = "/proc/kcore"

@@ -16,6 +16,9 @@ from bpm.layout import DEFAULT_ROOT
 # writes /etc/resolv.conf, and the last depends on how the kernel was built.
 OPTIONAL_PATHS = ("/lib64", "/run/resolvconf", "/run/systemd/resolve", "/proc/kcore")
 
+# Where Linux distributions, and upstream, mount cgroups.
+CGROUP_ROOT = "/sys/fs/cgroup"
+
 
 def _set(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
@@ -60,6 +63,11 @@ class HostFacts:
         controllers: The cgroup controllers this host has, where each lives.
         unified: The mount of the cgroup v2 hierarchy, also where it has no controllers; None without one.
         swap_accounting: Whether memory limits can count swap.
+        mountable: Controllers of cgroup v1 that the kernel has and nobody has mounted, each with the place where it
+            would be.
+        bare_mount_point: Whether a tmpfs has to be mounted at CGROUP_ROOT before that.
+        crowded: Whether bpm's own cgroup v2 holds processes, so that it cannot give controllers to its children.
+        systemd: The hierarchy in which systemd, as pid 1, keeps its units apart; None without it.
         capabilities: The capability names (without CAP_) of bpm's own bounding set.
         machine: The architecture, as uname(2) has it.
     """
@@ -74,6 +82,10 @@ class HostFacts:
     )
     unified: Controller | None = None
     swap_accounting: bool = True
+    mountable: tuple[Controller, ...] = ()
+    bare_mount_point: bool = False
+    crowded: bool = False
+    systemd: Controller | None = None
     capabilities: frozenset[str] | None = None
     machine: str = "x86_64"
 
@@ -87,3 +99,7 @@ class HostFacts:
     def controller(self, name: str) -> Controller | None:
         """Where a controller lives, or None where this host has none."""
         return next((c for c in self.controllers if c.name == name), None)
+
+    def home(self, name: str) -> Controller | None:
+        """Where a controller lives, or would, once it is mounted; None where this host has none."""
+        return self.controller(name) or next((c for c in self.mountable if c.name == name), None)

@@ -1,23 +1,18 @@
 """What a process may use: resource limits of its own, and those of its cgroup.
 
-One row a limit, with cgroup v1 and v2 side by side. To add one: one row, and its key in ``config/models.py``.
+One row a limit, with cgroup v1, v2 and systemd side by side. To add one: one row, and its key in ``config/models.py``.
 """
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 
 from attrs import frozen
 
 from bpm.config import Limits, parse_size
 from bpm.errors import ConfigError, PlanError
-from bpm.layout import DEFAULT_ROOT
-from bpm.plan import reasons
 from bpm.plan.asked import Asked
-from bpm.plan.facts import Controller, HostFacts
-from bpm.plan.model import Cgroup, CgroupDirectory, CgroupSetting, Rlimit
+from bpm.plan.model import CgroupSetting, Rlimit, ScopeProperty
 
 # page_counter(9) counts pages in a long, so more than this many bytes are no limit anyway.
 MOST_BYTES = 2**63 - 1
@@ -25,45 +20,80 @@ MOST_BYTES = 2**63 - 1
 # PID_MAX_LIMIT of 64-bit kernels: pids.max answers EINVAL to any number above it, and no system has more.
 MOST_PIDS = 4 * 1024 * 1024
 
+# The kernel hands out processor time a period at a time, 100 ms unless told otherwise, and takes no quota below 1 ms.
+CPU_PERIOD_US = 100_000
+LEAST_CPU_US = 1_000
+
+# NR_CPUS of 64-bit kernels goes no further, and quotas much larger are refused.
+MOST_CPUS = 8192
+
 RLIM_INFINITY = 2**64 - 1
 
-LONGEST_NAME = 200
+# What systemd takes for no limit.
+NO_LIMIT = 2**64 - 1
 
 
 @frozen
 class File:
-    """A file of a cgroup, and how a limit is written there."""
+    """A file of a cgroup, and what a limit writes there. ``write`` may raise ValueError: this file cannot hold it."""
 
     name: str
-    write: Callable[[int], str]
+    write: Callable[[Limits], str]
+
+
+@frozen
+class Property:
+    """A property of a systemd unit, and its value."""
+
+    name: str
+    value: Callable[[Limits], int]
 
 
 @frozen
 class CgroupLimit:
-    """One row: a key of ``limits``, and the file that enforces it in each version of cgroups.
+    """One row: a key of ``limits``, and what enforces it in each version of cgroups and in systemd.
 
     Args:
         key: The key below ``limits``.
         controller: The controller, called alike in both versions.
-        read: The limit as a number, None where there is no such key.
+        asked: The limit as a number, None where there is no such key.
+        v1, v2: The file; None where that version has no such limit.
         counts_swap: Whether the file exists only where the kernel accounts for swap.
+        optional: Whether upstream starts where it does not exist.
     """
 
     key: str
     controller: str
-    read: Callable[[Limits], int | None]
-    v1: File
-    v2: File
+    asked: Callable[[Limits], int | None]
+    v1: File | None
+    v2: File | None
+    systemd: Property
     counts_swap: bool = False
+    optional: bool = False
 
-    def file(self, version: int) -> File:
+    def file(self, version: int) -> File | None:
         """The file of that version of cgroups."""
         return self.v1 if version == 1 else self.v2
 
 
 def memory(limits: Limits) -> int | None:
-    """Bytes, memory and swap together. 0 is no limit: so runc has it."""
+    """Bytes. 0 is no limit: so runc has it."""
     return None if limits.memory is None else parse_size(limits.memory) or None
+
+
+def memory_alone(limits: Limits) -> int | None:
+    """Bytes of memory and swap together, where nothing is said of swap."""
+    return memory(limits) if limits.swap is None else None
+
+
+def swap(limits: Limits) -> int | None:
+    """Bytes."""
+    return None if limits.swap is None else parse_size(limits.swap)
+
+
+def memory_high(limits: Limits) -> int | None:
+    """Bytes."""
+    return None if limits.memory_high is None else parse_size(limits.memory_high)
 
 
 def processes(limits: Limits) -> int | None:
@@ -71,38 +101,151 @@ def processes(limits: Limits) -> int | None:
     return limits.processes
 
 
-def size(limit: int) -> str:
-    """Bytes, which the kernel rounds down to pages."""
-    return str(min(limit, MOST_BYTES))
+def cpu(limits: Limits) -> int | None:
+    """Microseconds a period."""
+    if limits.cpu is None:
+        return None
+    whole, _, fraction = limits.cpu.partition(".")
+    digits = whole + fraction
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 30):
+        raise ValueError(f"expected a number of processors such as 2 or 0.5, got {limits.cpu!r}")
+    microseconds = int(digits) * CPU_PERIOD_US // 10 ** len(fraction)
+    if microseconds < LEAST_CPU_US:
+        raise ValueError(f"the kernel gives no less than 0.01 of a processor, and this is {limits.cpu}")
+    return min(microseconds, MOST_CPUS * CPU_PERIOD_US)
 
 
-def none(limit: int) -> str:
+def cpu_weight(limits: Limits) -> int | None:
+    """From 1 to 10,000."""
+    return limits.cpu_weight
+
+
+def size(read: Callable[[Limits], int | None]) -> Callable[[Limits], str]:
+    """Bytes as text; the kernel rounds them down to pages."""
+    return lambda limits: str(min(read(limits) or 0, MOST_BYTES))
+
+
+def memory_and_swap(limits: Limits) -> str:
+    """Their sum."""
+    bytes_of_memory = memory(limits)
+    if bytes_of_memory is None:
+        raise ValueError("cgroup v1 limits swap only together with memory: limits.memory is missing")
+    return str(min(bytes_of_memory + (swap(limits) or 0), MOST_BYTES))
+
+
+def nothing(limits: Limits) -> str:
     """Nothing at all, whatever the limit."""
     return "0"
 
 
-def count(limit: int) -> str:
+def count(limits: Limits) -> str:
     """A number of processes, or ``max``.
 
     0 is no limit either: so runc has it (until 1.4), and a container of no processes could never be one.
     """
+    limit = limits.processes or 0
     return str(limit) if 0 < limit <= MOST_PIDS else "max"
 
 
-# Memory and swap are to stay below one figure together. v1 has a limit on their sum, memsw, which must never be below
-# the one on memory alone, so that one is written first (a new cgroup's memsw is unlimited). v2 limits each for
-# itself, so the sum is the figure when memory has all of it and swap none.
+def quota(limits: Limits) -> str:
+    """Microseconds in each period, which is v1's own."""
+    return str(cpu(limits))
+
+
+def bandwidth(limits: Limits) -> str:
+    """Microseconds, and the period."""
+    return f"{cpu(limits)} {CPU_PERIOD_US}"
+
+
+def shares(limits: Limits) -> str:
+    """v1 has 1,024 for what is 100 in v2, and no less than 2."""
+    return str(max(2, (limits.cpu_weight or 0) * 1024 // 100))
+
+
+def weight(limits: Limits) -> str:
+    """As it is."""
+    return str(limits.cpu_weight)
+
+
+def number(read: Callable[[Limits], int | None]) -> Callable[[Limits], int]:
+    """A number as systemd takes it."""
+    return lambda limits: min(read(limits) or 0, NO_LIMIT)
+
+
+def tasks(limits: Limits) -> int:
+    """A number of processes."""
+    text = count(limits)
+    return NO_LIMIT if text == "max" else int(text)
+
+
+def cpu_per_second(limits: Limits) -> int:
+    """Microseconds a second."""
+    return (cpu(limits) or 0) * 1_000_000 // CPU_PERIOD_US
+
+
+# Memory and swap are to stay below one figure together, if nothing is said of swap. v1 has a limit on their sum, memsw,
+# which must never be below the one on memory alone, so that one is written first (a new cgroup's memsw is unlimited). v2
+# limits each for itself, so the sum is the figure when memory has all of it and swap none.
 CGROUP_LIMITS = (
-    CgroupLimit("memory", "memory", memory, v1=File("memory.limit_in_bytes", size), v2=File("memory.max", size)),
     CgroupLimit(
         "memory",
         "memory",
         memory,
-        v1=File("memory.memsw.limit_in_bytes", size),
-        v2=File("memory.swap.max", none),
+        v1=File("memory.limit_in_bytes", size(memory)),
+        v2=File("memory.max", size(memory)),
+        systemd=Property("MemoryMax", number(memory)),
+    ),
+    CgroupLimit(
+        "memory",
+        "memory",
+        memory_alone,
+        v1=File("memory.memsw.limit_in_bytes", memory_and_swap),
+        v2=File("memory.swap.max", nothing),
+        systemd=Property("MemorySwapMax", number(swap)),
+        counts_swap=True,
+        optional=True,
+    ),
+    CgroupLimit(
+        "swap",
+        "memory",
+        swap,
+        v1=File("memory.memsw.limit_in_bytes", memory_and_swap),
+        v2=File("memory.swap.max", size(swap)),
+        systemd=Property("MemorySwapMax", number(swap)),
         counts_swap=True,
     ),
-    CgroupLimit("processes", "pids", processes, v1=File("pids.max", count), v2=File("pids.max", count)),
+    CgroupLimit(
+        "memory_high",
+        "memory",
+        memory_high,
+        v1=None,
+        v2=File("memory.high", size(memory_high)),
+        systemd=Property("MemoryHigh", number(memory_high)),
+    ),
+    CgroupLimit(
+        "processes",
+        "pids",
+        processes,
+        v1=File("pids.max", count),
+        v2=File("pids.max", count),
+        systemd=Property("TasksMax", tasks),
+    ),
+    CgroupLimit(
+        "cpu",
+        "cpu",
+        cpu,
+        v1=File("cpu.cfs_quota_us", quota),
+        v2=File("cpu.max", bandwidth),
+        systemd=Property("CPUQuotaPerSecUSec", cpu_per_second),
+    ),
+    CgroupLimit(
+        "cpu_weight",
+        "cpu",
+        cpu_weight,
+        v1=File("cpu.shares", shares),
+        v2=File("cpu.weight", weight),
+        systemd=Property("CPUWeight", number(cpu_weight)),
+    ),
 )
 
 # Those of each process for itself: the key below ``limits``, and the name that setrlimit(2) has.
@@ -130,69 +273,45 @@ def _rlimits(asked: Asked) -> Iterator[Rlimit]:
         yield Rlimit(name, value, value, because)
 
 
-def plan_cgroup(asked: Asked, container_id: str) -> Cgroup:
-    """The cgroup: its name, its directory in each hierarchy that is needed, and what is written there, in order.
+@frozen
+class PlannedLimit:
+    """One row in numbers: what is written, and what systemd is told."""
+
+    setting: CgroupSetting
+    property: ScopeProperty
+
+
+def plan_limits(asked: Asked) -> tuple[PlannedLimit, ...]:
+    """The limits of the cgroup.
 
     Raises:
-        PlanError: A limit is no limit, or this host lacks the controller for it.
+        PlanError: A limit is no limit, or this host cannot enforce it.
     """
-    name = cgroup_name(container_id, asked.paths.layout.root)
-    settings = tuple(_settings(asked))
-    return Cgroup(name, tuple(_directories(asked.facts, settings, name)), settings)
+    return tuple(_limits(asked))
 
 
-def _settings(asked: Asked) -> Iterator[CgroupSetting]:
+def _limits(asked: Asked) -> Iterator[PlannedLimit]:
+    limits = asked.process.limits
     for row in CGROUP_LIMITS:
         because = asked.key(f"limits.{row.key}")
         try:
-            limit = row.read(asked.process.limits)
+            limit = row.asked(limits)
+            if limit is None:
+                continue
+            home = asked.facts.home(row.controller)
+            if home is None:
+                if row.controller == "pids" and limit <= 0:
+                    continue
+                raise ValueError(f"this host has no cgroup controller {row.controller} to enforce it with")
+            file = row.file(home.version)
+            if file is None:
+                raise ValueError(f"cgroup v{home.version}, which has {row.controller} here, knows no such limit")
+            missing = row.counts_swap and not asked.facts.swap_accounting
+            if missing and not row.optional:
+                raise ValueError("the kernel does not account for swap here: boot with swapaccount=1")
+            setting = CgroupSetting(row.controller, file.name, file.write(limits), because, missing)
+            yield PlannedLimit(setting, ScopeProperty(row.systemd.name, row.systemd.value(limits), because))
         except ConfigError as error:
             raise PlanError(because, "; ".join(problem.reason for problem in error.problems)) from error
-        if limit is None:
-            continue
-        home = asked.facts.controller(row.controller)
-        if home is None:
-            if limit <= 0:
-                continue
-            raise PlanError(because, f"this host has no cgroup controller {row.controller} to enforce it with")
-        file = row.file(home.version)
-        optional = row.counts_swap and not asked.facts.swap_accounting
-        yield CgroupSetting(row.controller, file.name, file.write(limit), because, optional)
-
-
-def _directories(facts: HostFacts, settings: tuple[CgroupSetting, ...], name: str) -> Iterator[CgroupDirectory]:
-    """One directory in each hierarchy that a setting needs, and one to keep track of the processes and to kill them."""
-    needed: list[tuple[Controller, str, str]] = []
-    for setting in settings:
-        home = facts.controller(setting.controller)
-        if home is not None:
-            needed.append((home, setting.controller, setting.because))
-    # cgroup.kill is v2's (since 5.14); v1 has the freezer, which holds the processes still while they are signalled.
-    tracking = facts.unified or facts.controller("freezer") or facts.controller("pids")
-    if tracking is not None:
-        needed.append((tracking, "", reasons.CGROUP))
-
-    # Several controllers can share one v1 mount (cpu,cpuacct), and all of v2's do.
-    hierarchies: dict[tuple[int, str, str], list[tuple[str, str]]] = {}
-    for home, controller, because in needed:
-        hierarchies.setdefault((home.version, home.mount_point, home.own_path), []).append((controller, because))
-    for (version, mount_point, own_path), uses in hierarchies.items():
-        path = posixpath.join(mount_point, own_path.lstrip("/"), name)
-        controllers = tuple(dict.fromkeys(controller for controller, _ in uses if controller))
-        yield CgroupDirectory(controllers, version, path, uses[0][1])
-
-
-def cgroup_name(container_id: str, root: str) -> str:
-    """The cgroup's name, which no other container of any root of this machine has.
-
-    A container id has ``.`` only before two hexadecimal digits, so what is added here cannot be a part of one.
-    """
-    name = container_id if root == DEFAULT_ROOT else f"{container_id}.root-{_digest(root, 8)}"
-    if len(name) <= LONGEST_NAME:
-        return name
-    # NAME_MAX is 255, and a systemd unit around the name takes its share.
-    return f"{name[: LONGEST_NAME - 21]}.cut-{_digest(name, 16)}"
-
-
-def _digest(text: str, length: int) -> str:
-    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:length]
+        except ValueError as error:
+            raise PlanError(because, str(error)) from None

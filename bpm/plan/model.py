@@ -153,8 +153,8 @@ class CgroupSetting:
         controller: Which controller's hierarchy the file is in, such as ``memory``.
         file: The file's name, such as ``memory.limit_in_bytes`` or ``memory.max``.
         value: What is written, in the kernel's grammar.
-        because: The key of bpm.yml that asked for it.
-        optional: Whether the start goes on, with a warning, where the file does not exist.
+        because: The key of bpm.yml, or the named default, that asked for it.
+        optional: Whether the start goes on, with a warning, where this host does not have the file or refuses us.
     """
 
     controller: str
@@ -172,21 +172,115 @@ class CgroupDirectory:
         controllers: The controllers of that hierarchy that are used here; none where it only keeps track.
         version: 1 or 2.
         path: The directory, absolute, on the host.
+        in_scope: Whether systemd makes it, as a part of the scope.
     """
 
     controllers: tuple[str, ...]
     version: int
     path: str
     because: str
+    in_scope: bool = False
+
+
+@frozen
+class CgroupMount:
+    """A cgroup v1 hierarchy that is mounted first, since a setting needs it and this host has not mounted it.
+
+    Args:
+        kind: ``cgroup``; or ``tmpfs`` for what holds the mount points.
+        options: As mount(8) has them: for a hierarchy, its controllers.
+        path: Where, on the host.
+    """
+
+    kind: str
+    options: tuple[str, ...]
+    path: str
+    because: str
+
+
+@frozen
+class Evacuation:
+    """Processes that must leave bpm's own cgroup v2, which could not give controllers to its children otherwise.
+
+    Args:
+        path: bpm's own cgroup.
+        leaf: Its child, where they go.
+    """
+
+    path: str
+    leaf: str
+    because: str
+
+
+@frozen
+class DeviceRule:
+    """Devices that may be used; ``str()`` gives the line that cgroup v1's devices.allow takes.
+
+    Args:
+        kind: ``c`` or ``b``.
+        major, minor: The device's numbers; None for any.
+        access: Some of ``r``, ``w`` and ``m``, the last for mknod(2).
+    """
+
+    kind: str
+    major: int | None
+    minor: int | None
+    access: str
+
+    def __str__(self) -> str:
+        major, minor = ("*" if number is None else str(number) for number in (self.major, self.minor))
+        return f"{self.kind} {major}:{minor} {self.access}"
+
+
+@frozen
+class DeviceProgram:
+    """A program of type BPF_PROG_TYPE_CGROUP_DEVICE for the container's cgroup v2: what no rule allows is refused.
+
+    Args:
+        optional: Whether the start goes on, with a warning, where the kernel refuses it.
+    """
+
+    rules: tuple[DeviceRule, ...]
+    because: str
+    optional: bool = False
+
+
+@frozen
+class ScopeProperty:
+    """A property of a systemd unit, under its D-Bus name, such as ``MemoryMax``."""
+
+    name: str
+    value: int
+    because: str
+
+
+@frozen
+class Scope:
+    """The transient scope around the container, where systemd is pid 1: a delegated one.
+
+    Args:
+        unit: Its name.
+        slice: The slice that it is in.
+        properties: Its limits, which the settings hold too: systemd writes these, in its own time.
+    """
+
+    unit: str
+    slice: str
+    properties: tuple[ScopeProperty, ...]
+    because: str
 
 
 @frozen
 class Cgroup:
-    """The container's cgroup: one directory of this name below bpm's own cgroup in each hierarchy needed."""
+    """The container's cgroup: one directory of this name in each hierarchy needed, below bpm's own or in a scope."""
 
     name: str
     directories: tuple[CgroupDirectory, ...] = ()
     settings: tuple[CgroupSetting, ...] = ()
+    device_program: DeviceProgram | None = None
+    mounts: tuple[CgroupMount, ...] = ()
+    evacuation: Evacuation | None = None
+    scope: Scope | None = None
 
 
 @frozen

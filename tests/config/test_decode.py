@@ -30,6 +30,7 @@ MERGES = {
     "an own null wins": ("{A: ~, <<: {A: x}}", {"A": ""}),
     "a merged null is empty": ("{<<: {A: ~}}", {"A": ""}),
     "a number's text is not the number": ("{1: own, <<: {1: merged}}", {"1": "merged"}),
+    "a merged null undoes nothing": ("{1: own, <<: {1: ~}}", {"1": "own"}),
     "nor a date's the date": ("{2001-01-01: own, <<: {2001-01-01: merged}}", {"2001-01-01": "merged"}),
     "a quoted << is a name": ("{'<<': x}", {"<<": "x"}),
     "a tagged one merges": ("{!!merge '<<': {A: x}}", {"A": "x"}),
@@ -122,6 +123,19 @@ def test_what_is_no_date_is_not_taken_for_one(text: str) -> None:
     """``!!timestamp`` on anything but a date, or a date and time, is refused."""
     with pytest.raises(ConfigError, match="what its tag !!timestamp says"):
         load(HEAD + f"  workdir: !!timestamp {text}\n")
+
+
+def test_a_colon_that_nothing_follows_belongs_to_its_text() -> None:
+    """Between brackets ``a:`` before a comma or a bracket is text, also in a file that has more of them."""
+    text = HEAD + "  args: [it's:, b:, 'c']\n  env: {A:, B: c, D:}\n  limits: {memory:}\n"
+    process = load(text).processes[0]
+
+    assert ("it's:", "b:", "c") == process.args
+    assert {"A:": "", "B": "c", "D:": ""} == process.env
+    assert process.limits.memory is None
+    assert ['unknown key "memory:", which changes nothing; did you mean "memory"?'] == [
+        warning.reason for warning in load(text).warnings
+    ]
 
 
 def test_a_key_that_is_no_string_is_refused() -> None:

@@ -9,6 +9,8 @@ from bpm.config import Hooks, JobConfig, Limits, ProcessConfig, Unsafe, Variable
 from bpm.config.schema import Number, Record, TextMap, record_of
 from bpm.errors import Problem
 
+NEW_LIMITS = ("cpu", "cpu_weight", "swap", "memory_high")
+
 CLASSES = [JobConfig, ProcessConfig, Limits, Volume, Hooks, Unsafe]
 
 
@@ -32,13 +34,13 @@ def test_each_key_is_documented_and_can_be_read(cls: type) -> None:
 
 
 def test_keys_are_named_as_in_the_contract() -> None:
-    """The keys are the public interface of upstream, no more and no less."""
+    """The keys are the public interface of upstream, and the limits that it has not."""
     assert ("processes",) == keys_of(JobConfig)
     assert (
         *("name", "executable", "args", "env", "workdir", "hooks", "capabilities", "limits"),
         *("ephemeral_disk", "persistent_disk", "additional_volumes", "unsafe", "shutdown_signal"),
     ) == keys_of(ProcessConfig)
-    assert ("memory", "open_files", "processes", "core_file_size") == keys_of(Limits)
+    assert ("memory", "open_files", "processes", "core_file_size", *NEW_LIMITS) == keys_of(Limits)
     assert ("path", "writable", "allow_executions", "mount_only", "shared") == keys_of(Volume)
     assert ("pre_start",) == keys_of(Hooks)
     assert ("privileged", "unrestricted_volumes", "host_pid_namespace") == keys_of(Unsafe)

@@ -8,7 +8,7 @@ from attrs import evolve
 from bpm.config import Limits
 from bpm.errors import PlanError
 from bpm.plan import CgroupDirectory, CgroupSetting, Controller, HostFacts, Rlimit
-from bpm.plan.limits import LONGEST_NAME, cgroup_name
+from bpm.plan.cgroup import LONGEST_NAME, cgroup_name
 from tests.plan.making import plan_of
 
 UNIFIED = Controller("", 2, "/sys/fs/cgroup/unified")

@@ -1,0 +1,13 @@
+"""How often tests try what they try more than once."""
+
+from __future__ import annotations
+
+import os
+
+SLOW_HOST = "BPM_SLOW_HOST"
+"""Set where a process costs some ten times as much as on the machine itself: see tests/vm."""
+
+
+def times(many: int) -> int:
+    """So many times; a tenth of that on a slow host, where the same is tried with another kernel, not tried harder."""
+    return max(many // 10, 2) if SLOW_HOST in os.environ else many

@@ -1,0 +1,126 @@
+"""One machine from power on to power off, as seen from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from tests.vm.hosts import Host
+from tests.vm.kernels import Kernel, get_kernel
+
+MEMORY = "2G"
+
+_CONSOLE_LINES = 40
+
+
+@frozen
+class Outcome:
+    """How a machine ended.
+
+    Args:
+        status: The command's exit status, 128 and more for a signal; None where the machine ended without one.
+        found: What the guest says of itself: ``kernel``, ``pid1``, ``hierarchies``, and ``own``, the command's cgroup.
+        console: The last that its kernel and its pid 1 had to say.
+    """
+
+    status: int | None
+    found: dict[str, Any] = field(factory=dict)
+    console: str = ""
+
+
+def run(
+    host: Host,
+    command: list[str],
+    environment: dict[str, str],
+    directory: Path,
+    cpu: int,
+    timeout: float,
+    show: Callable[[str], None],
+) -> Outcome:
+    """Boot a host, run a command in it as root, in the current directory, and power it off.
+
+    Args:
+        host: Which kind.
+        command: Its path and arguments.
+        environment: All of its environment.
+        directory: An empty one, where the guest finds its orders. What the command writes below ``directory/out`` can
+            be read when this returns; whatever else it writes is lost.
+        cpu: The one to run on: a guest's processes take turns, and moving between CPUs doubles their time.
+        timeout: Seconds after which the machine is ended.
+        show: Given every line of the command's output, as it comes.
+    """
+    kernel = get_kernel(host.suite)
+    orders = {
+        "command": command,
+        "environment": environment,
+        "directory": os.getcwd(),
+        "python": os.path.realpath(sys.executable),
+        "module": str(kernel.module),
+        "hierarchy": host.hierarchy,
+        "systemd": host.systemd,
+        "nested": host.nested,
+    }
+    (directory / "orders.json").write_text(json.dumps(orders))
+    (directory / "out").mkdir()
+    console = directory / "console"
+    _execute(kernel, host, directory, console, cpu, timeout, show)
+    status, found = directory / "out/status", directory / "out/host.json"
+    return Outcome(
+        int(status.read_text()) if status.exists() else None,
+        json.loads(found.read_text()) if found.exists() else {},
+        "\n".join(console.read_text(errors="replace").splitlines()[-_CONSOLE_LINES:]),
+    )
+
+
+def _execute(
+    kernel: Kernel, host: Host, directory: Path, console: Path, cpu: int, timeout: float, show: Callable[[str], None]
+) -> None:
+    """Run the kernel, a program whose threads and helpers are one session, from start to end."""
+    reader, writer = os.pipe()
+    linker = [f"{name}={value}" for name, value in kernel.environment.items()]
+    line = [
+        *("setarch", "--addr-no-randomize", "taskset", "--cpu-list", str(cpu)),
+        # Its memory is a file there; /tmp may be a disk.
+        *("env", "TMPDIR=/dev/shm", *linker, str(kernel.program)),
+        *("rootfstype=hostfs", "root=/dev/root", "ro", f"mem={MEMORY}", f"uml_dir={directory}/", "umid=vm"),
+        *("quiet", "loglevel=3", "selinux=0", *host.boot_options),
+        *("con=null", "con0=null,fd:1", "ssl=null", f"ssl0=null,fd:{writer}"),
+        *(f"init={os.path.realpath(sys.executable)}", "--", "-IS", str(Path(__file__).with_name("guest.py"))),
+        *(str(directory), "boot"),
+    ]
+    with open(console, "wb") as output, open(reader, errors="replace") as lines:
+        machine = subprocess.Popen(
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[writer],
+            start_new_session=True,
+        )
+        os.close(writer)
+        alarm = threading.Timer(timeout, _end, [machine.pid])
+        alarm.start()
+        try:
+            for text in lines:
+                show(text.rstrip("\n"))
+        finally:
+            alarm.cancel()
+            _end(machine.pid)
+            machine.wait()
+
+
+def _end(session: int) -> None:
+    """End a machine with all of its helpers, which would outlive it."""
+    try:
+        os.killpg(session, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

@@ -1,0 +1,87 @@
+"""What the tests said on each host, for the terminal and as the table in docs/hosts.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+from attrs import field, frozen
+
+from tests.vm.hosts import Host
+
+PAGE = Path("docs/hosts.md")
+BEGIN, END = "<!-- tests: begin, written by make test-hosts -->", "<!-- tests: end -->"
+
+
+@frozen
+class Tally:
+    """What became of a suite's tests.
+
+    Args:
+        run: How many ran to an end, be it good or bad.
+        failed: Those that failed, or could not be set up or cleaned up after, each as ``file::name``.
+        skipped: How many were skipped, by the reason they gave.
+    """
+
+    run: int = 0
+    failed: tuple[str, ...] = ()
+    skipped: dict[str, int] = field(factory=dict)
+
+    def __str__(self) -> str:
+        skipped = f", {sum(self.skipped.values())} skipped: {name_reasons(self.skipped)}" if self.skipped else ""
+        return f"{self.run} tests run, {len(self.failed)} failed{skipped}"
+
+
+def read_tally(path: Path) -> Tally:
+    """The tally of a JUnit file, as pytest writes it; an empty one where there is none."""
+    if not path.exists():
+        return Tally()
+    run, failed, skipped = 0, [], Counter[str]()
+    for case in ElementTree.parse(path).iter("testcase"):
+        reason = case.find("skipped")
+        if reason is not None:
+            skipped[reason.get("message", "")] += 1
+            continue
+        run += 1
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}")
+    return Tally(run, tuple(failed), dict(skipped))
+
+
+def name_reasons(skipped: dict[str, int]) -> str:
+    return "; ".join(f"{count} × {reason}" for reason, count in sorted(skipped.items()))
+
+
+@frozen
+class Result:
+    """What one host showed."""
+
+    host: Host
+    kernel: str
+    hierarchy: str
+    tally: Tally
+
+
+def render_table(results: list[Result]) -> str:
+    """A table of Markdown, a row for each host."""
+    rows = [("Host", "What it is", "Kernel", "Hierarchy", "Tests run", "Failed", "Skipped, and why")]
+    rows.append(tuple("---" for _ in rows[0]))
+    for result in results:
+        tally = result.tally
+        figures = str(tally.run), str(len(tally.failed)), name_reasons(tally.skipped) or "none"
+        rows.append((f"`{result.host.name}`", result.host.summary, result.kernel, result.hierarchy, *figures))
+    return "".join("| {} |\n".format(" | ".join(cell.replace("|", "\\|") for cell in row)) for row in rows)
+
+
+def write_table(results: list[Result], page: Path = PAGE) -> None:
+    """Put the table between its marks.
+
+    Raises:
+        ValueError: The page has no such marks.
+    """
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no place for the table: {BEGIN} ... {END}")
+    page.write_text(f"{before}{BEGIN}\n{render_table(results)}{END}{after}")

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from bpm._native.request import Cover, SpawnRequest, Step, StepKind
 from bpm.config import clean_path
 from bpm.errors import PlanError
-from bpm.plan import CAPABILITIES, Mount, ProcessPlan, Variable
+from bpm.plan import CAPABILITIES, Embedded, IdMap, Mount, ProcessPlan, Variable
 
 # mount_setattr(2)
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
@@ -70,6 +70,7 @@ class Descriptors:
         cgroup: A cgroup v2 directory to be born in, or -1.
         tasks: `tasks` files of v1 cgroups.
         exit_record: Where init writes how the program ended, or -1.
+        joins: One for each of the plan's joins.
     """
 
     stdio: tuple[int, int, int]
@@ -77,6 +78,7 @@ class Descriptors:
     cgroup: int = -1
     tasks: tuple[int, ...] = ()
     exit_record: int = -1
+    joins: tuple[int, ...] = ()
 
 
 def lower(
@@ -88,6 +90,7 @@ def lower(
         PlanError: A word of the plan has no number, or a string of it holds a NUL byte.
     """
     capabilities = capability_mask(plan)
+    embedded = plan.embedded or Embedded(die_with_parent=die_with_parent)
     return SpawnRequest(
         argv=tuple(_bytes(text, "executable" if i == 0 else f"args[{i - 1}]") for i, text in enumerate(plan.argv)),
         env=tuple(_variable(variable) for variable in plan.env),
@@ -116,8 +119,23 @@ def lower(
         no_new_privs=plan.no_new_privs,
         filter=seccomp_filter,
         exit_fd=opened.exit_record,
-        die_with_parent=die_with_parent,
+        die_with_parent=embedded.die_with_parent,
+        uid_map=id_map(embedded.user_map),
+        gid_map=id_map(embedded.group_map),
+        keep_groups=embedded.without_groups,
+        joins=tuple(
+            (fd, _sum(_word(NAMESPACES, kind, "namespace", join.because) for kind in join.kinds))
+            for fd, join in zip(opened.joins, embedded.joins, strict=True)
+        ),
+        passed=embedded.pass_fds,
+        umask=embedded.umask,
+        wall_time=embedded.wall_time_ns,
     )
+
+
+def id_map(maps: Iterable[IdMap]) -> bytes | None:
+    """The text of a uid_map, see user_namespaces(7); None for no map at all."""
+    return b"".join(b"%d %d %d\n" % (one.inside, one.outside, one.count) for one in maps) or None
 
 
 def lower_entry(
@@ -271,6 +289,7 @@ def _bind(mount: Mount, item: int, source: Source | None) -> Step:
         StepKind.BIND,
         item,
         _relative(mount.target, mount.because),
+        source=_bytes(mount.source, mount.because),
         source_fd=source.fd,
         recursive=any(BINDS.get(word, False) for word in mount.options),
         set_attributes=_sum(SETS.get(word, 0) for word in mount.options),

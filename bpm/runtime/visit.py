@@ -30,6 +30,9 @@ from bpm.runtime.records import ExitRecord
 
 PTMX = os.makedev(5, 2)
 
+# How many seconds an init that is ending may take until its pidfd says so.
+LEAVING = 0.5
+
 # asm-generic/ioctls.h
 TIOCSPTLCK, TIOCGPTPEER = 0x4004_5431, 0x5441
 
@@ -163,8 +166,7 @@ def enter(
             spawned = spawn(lower_entry(plan, opened, init, seccomp_filter, terminal=terminal))
     except BaseException as error:
         os.close(exit_record)
-        # Its cgroup goes with it, and what is left of its init cannot be joined.
-        if isinstance(error, (CgroupError, SpawnFailure)) and has_ended(init, 0):
+        if isinstance(error, (CgroupError, SpawnFailure)) and _is_leaving(init, error):
             raise NotRunning(f"{plan.container_id} has ended") from None
         if isinstance(error, SpawnFailure):
             raise explain_failure(plan, group, error, "enter") from None
@@ -239,12 +241,22 @@ def _open_ptmx(pid: int, init: int) -> int:
     except UnsafePathError:
         raise
     except OSError as error:
-        if has_ended(init, 0):
+        if not opened and has_ended(init, LEAVING):
             raise NotRunning(f"the container with pid {pid} has ended") from None
         raise UnsafePathError(place, os.strerror(error.errno or 0), error.errno or 0) from error
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def _is_leaving(init: int, error: CgroupError | SpawnFailure) -> bool:
+    """Whether it was the container's end that an entry failed by.
+
+    What is left of an ending init has no namespaces any more (ESRCH), its pid namespace takes nobody in (ENOMEM,
+    pid_namespaces(7)), its cgroup is killed or gone; a moment later its pidfd says so.
+    """
+    number = error.number if isinstance(error, SpawnFailure) else errno.ESRCH
+    return has_ended(init, LEAVING if number in (0, errno.ESRCH, errno.ENOMEM) else 0)
 
 
 def _file_system(pid: int, fd: int) -> str:

@@ -86,8 +86,13 @@ MEANINGS: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (Volume, "path"): PATHS | GLOBS,
     (Limits, "memory"): st.none() | SIZES,
     (Limits, "open_files"): st.none() | st.integers(0, 2**64 - 1),
+    (Limits, "cpu"): st.none() | st.sampled_from(["0.01", "0.5", "1", "1.5", "64", "100000"]),
+    (Limits, "cpu_weight"): st.none() | st.integers(1, 10_000),
+    (Limits, "swap"): st.none(),
+    (Limits, "memory_high"): st.none(),  # on few hosts: tests/plan/test_limits.py
     (Limits, "processes"): st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 100),
     (Limits, "core_file_size"): st.none() | st.integers(-1, 2**64 - 1),
+    **{(Limits, name): st.none() for name in ("wall_time", "cpu_time", "file_size")},  # no keys of bpm.yml
     (ProcessConfig, "name"): NAMES,
     (ProcessConfig, "executable"): PATHS | NAMES,
     (ProcessConfig, "workdir"): st.just("") | PATHS | NAMES,
@@ -107,6 +112,9 @@ MEANINGS: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (HostFacts, "controllers"): st.sampled_from(
         [("memory", "pids", "freezer"), ("memory", "pids"), ("pids", "cpu", "memory"), ("memory",), ()]
     ).flatmap(controllers),
+    (HostFacts, "mountable"): st.sampled_from([(), ("devices", "freezer"), ("cpu", "devices")]).flatmap(controllers),
+    (HostFacts, "systemd"): st.none()
+    | HIERARCHIES.map(lambda home: evolve(home, version=2, own_path="/system.slice/monit.service")),
     (HostFacts, "unified"): st.none() | HIERARCHIES.map(lambda home: evolve(home, version=2)),
     (User, "uid"): st.integers(0, 2**32 - 2),
     (User, "gid"): st.integers(0, 2**32 - 2),

@@ -2,7 +2,14 @@
 
 from bpm.cgroup.apply import change, create
 from bpm.cgroup.group import Group, Join
-from bpm.cgroup.hierarchy import find_hierarchies, observe_hierarchies, swap_accounting
+from bpm.cgroup.hierarchy import (
+    find_hierarchies,
+    is_crowded,
+    observe_hierarchies,
+    observe_mountable,
+    observe_systemd,
+    swap_accounting,
+)
 from bpm.cgroup.stats import Usage, read_usage
 
 __all__ = [
@@ -12,7 +19,10 @@ __all__ = [
     "change",
     "create",
     "find_hierarchies",
+    "is_crowded",
     "observe_hierarchies",
+    "observe_mountable",
+    "observe_systemd",
     "read_usage",
     "swap_accounting",
 ]

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
+from bpm.cgroup.devices import attach_program
 from bpm.cgroup.directory import (
     check_is_cgroup,
     check_ours,
     list_processes,
     name_processes,
     opened,
+    pauses,
     read_text,
     write_text,
 )
+from bpm.cgroup.ground import evacuate, mount_hierarchies
 from bpm.cgroup.group import Group
+from bpm.cgroup.systemd import Placeholder, start_scope
 from bpm.errors import CgroupError
-from bpm.plan import Cgroup, CgroupDirectory, CgroupSetting
+from bpm.plan import Cgroup, CgroupDirectory, CgroupSetting, Scope
 
 # A file that a new cgroup of this version has from its first moment. No other file system fills a new directory, so
 # this is the evidence that it is a cgroup.
 _EVIDENCE = {1: "tasks", 2: "cgroup.events"}
+
+# What a user namespace, or a read-only mount around us, makes of a write.
+_NOT_OURS = (errno.EPERM, errno.EACCES, errno.EROFS)
 
 _STALE_TIMEOUT = 1.0  # seconds
 
@@ -31,49 +39,106 @@ def create(cgroup: Cgroup) -> Group:
     """Make the directories of a plan's cgroup, empty and fresh, and write its settings.
 
     What a crash left under the same name is removed first, so that no value of it lives on.
-    Nothing is left behind where this fails; controllers that were enabled on the way stay enabled.
+    Nothing is left behind where this fails; what was mounted, moved or enabled on the way stays so.
+
+    Returns:
+        The group. In a scope, it is to be joined at once, or let go: see :meth:`Group.open_for_join`.
 
     Raises:
         CgroupError: A directory cannot be made, processes are left in one of the same name, a controller
-            cannot be enabled, or a value is refused.
+            cannot be enabled, or a value is refused; systemd refuses a scope, or does not answer.
+        HostError: systemd is pid 1, and the extra to speak with it is not installed.
     """
+    mount_hierarchies(cgroup.mounts)
+    if cgroup.evacuation:
+        evacuate(cgroup.evacuation)
     made: list[str] = []
+    placeholder = _start_scope(cgroup)
     with ExitStack() as stack:
-        by_controller: dict[str, tuple[str, int]] = {}
+        directories: dict[str, int] = {}
         try:
             for wanted in cgroup.directories:
                 if wanted.path not in made:
-                    _make(wanted)
+                    _make_or_wait(wanted, cgroup.scope)
                     made.append(wanted.path)
-                directory = stack.enter_context(opened(wanted.path))
-                by_controller.update(dict.fromkeys(wanted.controllers, (wanted.path, directory)))
-                _make_usable(wanted, directory)
-            skipped = _write_settings(cgroup.settings, by_controller)
+                directories[wanted.path] = stack.enter_context(opened(wanted.path))
+                _make_usable(wanted, directories[wanted.path])
+            skipped = _write_all(cgroup, directories)
         except BaseException:
+            if placeholder:
+                placeholder.end()
             _remove_quietly(made)
             raise
-    return Group(tuple(made), skipped)
+    return Group(tuple(made), skipped, placeholder)
 
 
 def change(cgroup: Cgroup) -> tuple[CgroupSetting, ...]:
     """Write the settings of a cgroup that is in use, in whatever order the kernel takes them.
 
     Returns:
-        The optional settings for which this host has no file.
+        The optional settings that this host does not have, or refuses.
 
     Raises:
         CgroupError: A directory is gone, or a value is refused.
     """
     with ExitStack() as stack:
-        by_controller: dict[str, tuple[str, int]] = {}
+        directories: dict[str, int] = {}
         for wanted in cgroup.directories:
             check_ours(wanted.path)
             try:
-                directory = stack.enter_context(opened(wanted.path))
+                directories[wanted.path] = stack.enter_context(opened(wanted.path))
             except OSError as error:
                 raise _refused(wanted.path, "", wanted.because, error) from error
-            by_controller.update(dict.fromkeys(wanted.controllers, (wanted.path, directory)))
-        return _write_settings(cgroup.settings, by_controller)
+        return _write_all(cgroup, directories)
+
+
+def _write_all(cgroup: Cgroup, directories: Mapping[str, int]) -> tuple[CgroupSetting, ...]:
+    """The settings and the device program; returns those skipped."""
+    by_controller = {
+        controller: (wanted.path, directories[wanted.path])
+        for wanted in cgroup.directories
+        for controller in wanted.controllers
+    }
+    return (*_write_settings(cgroup.settings, by_controller), *_write_program(cgroup, directories))
+
+
+def _write_program(cgroup: Cgroup, directories: Mapping[str, int]) -> Iterator[CgroupSetting]:
+    program = cgroup.device_program
+    if program is None:
+        return
+    path = next((wanted.path for wanted in cgroup.directories if wanted.version == 2), "")
+    try:
+        attach_program(directories[path], program.rules)
+    except OSError as error:
+        if not program.optional:
+            hint = "the kernel or a container around us refuses bpf(2), which keeps devices shut on cgroup v2"
+            raise CgroupError(path, "", program.because, error.errno or 0, hint) from error
+        yield CgroupSetting("devices", "bpf(2)", ", ".join(map(str, program.rules)), program.because, True)
+
+
+def _start_scope(cgroup: Cgroup) -> Placeholder | None:
+    """The scope, where the plan has one, in place of a stale one."""
+    if cgroup.scope is None:
+        return None
+    for wanted in cgroup.directories:
+        if wanted.in_scope:
+            check_ours(wanted.path)
+            try:
+                _remove_stale(wanted)
+            except FileNotFoundError:
+                pass
+    return start_scope(cgroup.scope)
+
+
+def _make_or_wait(wanted: CgroupDirectory, scope: Scope | None) -> None:
+    """Make a directory that is ours to make; wait for one that is systemd's, which has one in each v1 hierarchy."""
+    above = os.path.dirname(wanted.path)
+    if scope is not None and scope.unit in (os.path.basename(wanted.path), os.path.basename(above)):
+        systemds = wanted.path if wanted.in_scope else above
+        if not any(os.path.isdir(systemds) for _ in pauses(time.monotonic() + _STALE_TIMEOUT)):
+            raise CgroupError(systemds, "", wanted.because, errno.ENOENT, "systemd has made a scope, but not there")
+    if not wanted.in_scope:
+        _make(wanted)
 
 
 def _make(wanted: CgroupDirectory) -> None:
@@ -159,9 +224,12 @@ def _write_settings(
             if not _write_setting(setting, by_controller):
                 skipped.append(setting)
         except CgroupError as error:
-            if error.errno != errno.EINVAL:
+            if setting.optional and error.errno in _NOT_OURS:
+                skipped.append(setting)
+            elif error.errno == errno.EINVAL:
+                again.append(setting)
+            else:
                 raise
-            again.append(setting)
     for setting in again:
         _write_setting(setting, by_controller)
     return tuple(skipped)

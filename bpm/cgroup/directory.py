@@ -12,7 +12,10 @@ from bpm.cgroup.hierarchy import parse_mounts, read_proc
 from bpm.errors import CgroupError
 
 OURS = "bpm-"
-"""What the name of every cgroup that bpm makes, kills or removes begins with."""
+"""What the name of every cgroup that bpm makes, kills or removes begins with, but for systemd's scopes."""
+
+SCOPE = ("-bpm-bpm-", ".scope")
+"""What the name of a scope around a container has within it, and at its end."""
 
 # A cgroup, or one of its files, that is gone (ENODEV: removed while open), or has no processes of its own to name
 # (EOPNOTSUPP: a threaded v2 cgroup, whose processes are listed in its parent).
@@ -23,9 +26,12 @@ def check_ours(path: str) -> None:
     """Refuse a path that bpm does not name like this: whatever else it is, it is not ours to end or remove.
 
     Raises:
-        CgroupError: The path is not absolute and clean, or its last name does not begin with ``bpm-``.
+        CgroupError: The path is not absolute and clean, or its last name neither begins with ``bpm-`` nor is that of
+            a scope of ours.
     """
-    if not path.startswith("/") or os.path.normpath(path) != path or not os.path.basename(path).startswith(OURS):
+    name = os.path.basename(path)
+    ours = name.startswith(OURS) or (SCOPE[0] in name and name.endswith(SCOPE[1]))
+    if not path.startswith("/") or os.path.normpath(path) != path or not ours:
         raise CgroupError(path, "", "", errno.EINVAL, f"not a cgroup of bpm's: the name must begin with {OURS}")
 
 

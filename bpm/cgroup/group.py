@@ -22,6 +22,7 @@ from bpm.cgroup.directory import (
     remove_children,
     write_text,
 )
+from bpm.cgroup.systemd import Placeholder
 from bpm.errors import CgroupError
 from bpm.plan import CgroupSetting
 
@@ -44,16 +45,20 @@ class Join:
         unified_fd: The v2 directory for clone3's CLONE_INTO_CGROUP, or -1 where the group has none.
         tasks: The ``tasks`` files of the v1 directories, open for writing. The child itself, still single-threaded,
             writes ``0`` to each: the same write from outside, to ``cgroup.procs``, waits 15 ms for an RCU grace period.
+        placeholder: Who keeps a scope alive until then.
     """
 
     unified_fd: int = -1
     tasks: tuple[int, ...] = ()
+    placeholder: Placeholder | None = None
 
     def close(self) -> None:
-        """Close all of its descriptors."""
+        """Close all of its descriptors, and end the placeholder."""
         for descriptor in (self.unified_fd, *self.tasks):
             if descriptor >= 0:
                 os.close(descriptor)
+        if self.placeholder is not None:
+            self.placeholder.end()
 
     def __enter__(self) -> Join:
         return self
@@ -69,7 +74,8 @@ class Group:
     Args:
         directories: Absolute paths, whose last name begins with ``bpm-``. A record of these is enough to
             kill and remove the group later, by another bpm.
-        skipped: Optional settings of the plan for which this host has no file.
+        skipped: Optional settings of the plan that this host does not have, or refuses.
+        placeholder: Who keeps a fresh scope alive, until what :meth:`open_for_join` gave is closed.
 
     Raises:
         CgroupError: A path is not one that bpm would make.
@@ -77,6 +83,7 @@ class Group:
 
     directories: tuple[str, ...] = field(validator=_check_all_ours)
     skipped: tuple[CgroupSetting, ...] = ()
+    placeholder: Placeholder | None = field(default=None, eq=False, repr=False)
 
     @classmethod
     def from_paths(cls, paths: Iterable[str]) -> Group:
@@ -104,9 +111,9 @@ class Group:
                     except FileNotFoundError:
                         unified.append(os.dup(directory))
         except OSError as error:
-            Join(tasks=(*unified, *tasks)).close()
+            Join(tasks=(*unified, *tasks), placeholder=self.placeholder).close()
             raise CgroupError(path, "", "", error.errno or 0, "it cannot be joined") from error
-        return Join(unified[0] if unified else -1, tuple(tasks))
+        return Join(unified[0] if unified else -1, tuple(tasks), self.placeholder)
 
     @property
     def populated(self) -> bool:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import frozen
 
-from bpm.plan import Controller
+from bpm.plan import CGROUP_ROOT, LEAF, Controller
 
 UNIFIED = "unified"
 """What the v2 hierarchy itself is called where a Controller is wanted for it; no controller has this name."""
+
+_SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
 
 _OUTSIDE = -1  # no mount's id
 
@@ -60,6 +62,8 @@ def find_hierarchies(
     unified: Controller | None = None
     for names, path in _own_paths(own_cgroups):
         if not names:
+            # Where an earlier bpm has moved us out of the way, our own cgroup is still the one above.
+            path = os.path.dirname(path) if os.path.basename(path) == LEAF else path
             unified = _nearest(UNIFIED, 2, path, [mount for mount in mounts if mount.kind == "cgroup2"])
             continue
         hierarchy = [mount for mount in mounts if mount.kind == "cgroup" and mount.options.issuperset(names)]
@@ -80,6 +84,77 @@ def observe_hierarchies() -> tuple[tuple[Controller, ...], Controller | None]:
         OSError: /proc cannot be read.
     """
     return find_hierarchies(read_proc("self/mountinfo"), read_proc("self/cgroup"), _read_available)
+
+
+def find_mountable(
+    mountinfo: str, own_cgroups: str, known: str, found: Iterable[Controller]
+) -> tuple[tuple[Controller, ...], bool]:
+    """The v1 controllers that could be mounted: each with the place, and whether a tmpfs is to be mounted before.
+
+    Args:
+        known: The text of /proc/cgroups.
+        found: Those that are mounted, in any version.
+    """
+    kinds = {mount.path: mount.kind for mount in parse_mounts(mountinfo)}
+    if kinds.get(CGROUP_ROOT) == "cgroup2":
+        return (), False  # a directory made there would be a cgroup
+    mounted = {controller.name for controller in found}
+    together: dict[tuple[str, str], list[str]] = {}
+    for line in known.split("\n"):
+        name, _, rest = line.partition("\t")
+        hierarchy, _, enabled = rest.split("\t") if rest.count("\t") == 2 else ("", "", "0")
+        if enabled == "1" and name not in mounted:
+            # Those of one hierarchy must be mounted together; 0 stands for none yet.
+            together.setdefault((hierarchy, name if hierarchy == "0" else ""), []).append(name)
+    own = {name: path for names, path in _own_paths(own_cgroups) for name in names}
+    mountable = [
+        Controller(name, 1, f"{CGROUP_ROOT}/{','.join(names)}", own.get(name, "/"))
+        for names in together.values()
+        for name in names
+    ]
+    return tuple(sorted(mountable, key=lambda controller: controller.name)), CGROUP_ROOT not in kinds
+
+
+def observe_mountable(found: Iterable[Controller]) -> tuple[tuple[Controller, ...], bool]:
+    """What :func:`find_mountable` finds on this host, now."""
+    try:
+        known = read_proc("cgroups")
+    except FileNotFoundError:
+        return (), False  # a kernel without cgroup v1
+    return find_mountable(read_proc("self/mountinfo"), read_proc("self/cgroup"), known, found)
+
+
+def find_systemd(mountinfo: str, own_cgroups: str, unified: Controller | None) -> Controller | None:
+    """The hierarchy in which systemd keeps its units apart: v2 where it is mounted, ``name=systemd`` otherwise."""
+    if unified is not None:
+        return unified
+    mounts = [mount for mount in _visible_cgroup_mounts(parse_mounts(mountinfo)) if "name=systemd" in mount.options]
+    for names, path in _own_paths(own_cgroups):
+        if names == ("name=systemd",):
+            return _nearest(names[0], 1, path, mounts)
+    return None
+
+
+def observe_systemd(unified: Controller | None) -> Controller | None:
+    """What :func:`find_systemd` finds on this host, now; None where systemd is not pid 1."""
+    if not os.path.isdir(_SYSTEMD_RUNS):
+        return None
+    return find_systemd(read_proc("self/mountinfo"), read_proc("self/cgroup"), unified)
+
+
+def is_crowded(unified: Controller | None) -> bool:
+    """Whether bpm's own cgroup v2 holds processes, and is not the root, the only one that may and still have children
+    with controllers."""
+    if unified is None:
+        return False
+    own = unified.mount_point + unified.own_path.rstrip("/")
+    if not os.path.exists(own + "/cgroup.type"):
+        return False
+    try:
+        with open(own + "/cgroup.procs", encoding="ascii") as file:
+            return bool(file.read(1))
+    except OSError:
+        return False  # a threaded one: whoever writes there is told
 
 
 def swap_accounting(controllers: Iterable[Controller]) -> bool:

@@ -24,6 +24,7 @@ class Usage:
         processes_limit: The most it may have.
         processes_failures: How often that kept one from being made.
         cpu_ns: CPU time used, in nanoseconds.
+        memory_stalled_ns: How long some of it has waited for memory, where v2 and the kernel's PSI count that.
     """
 
     oom_kills: int | None = None
@@ -36,24 +37,27 @@ class Usage:
     processes_limit: int | None = None
     processes_failures: int | None = None
     cpu_ns: int | None = None
+    memory_stalled_ns: int | None = None
 
 
 _Source = tuple[str, str, int]
 
 # Each field: the file of v1 and the one of v2 (of several, the sum); the key, where the file is a list of keys and
-# numbers; the factor to our unit. Where v1 limits memory and swap to one figure, it is memsw that notices.
+# numbers; the factor to our unit. Where v1 limits memory and swap to one figure, it is memsw that notices. A kill
+# counts wherever below it happens; that the limit was met, only here (memory.events.local, since 5.2).
 _SOURCES: tuple[tuple[str, _Source, _Source], ...] = (
     # field               v1                                             v2
     ("oom_kills", ("memory.oom_control", "oom_kill", 1), ("memory.events", "oom_kill", 1)),
     ("memory_now", ("memory.usage_in_bytes", "", 1), ("memory.current", "", 1)),
     ("memory_peak", ("memory.max_usage_in_bytes", "", 1), ("memory.peak", "", 1)),
     ("memory_limit", ("memory.limit_in_bytes", "", 1), ("memory.max", "", 1)),
-    ("memory_failures", ("memory.failcnt memory.memsw.failcnt", "", 1), ("memory.events", "max", 1)),
+    ("memory_failures", ("memory.failcnt memory.memsw.failcnt", "", 1), ("memory.events.local", "max", 1)),
     ("processes_now", ("pids.current", "", 1), ("pids.current", "", 1)),
     ("processes_peak", ("pids.peak", "", 1), ("pids.peak", "", 1)),
     ("processes_limit", ("pids.max", "", 1), ("pids.max", "", 1)),
     ("processes_failures", ("pids.events", "max", 1), ("pids.events", "max", 1)),
     ("cpu_ns", ("cpuacct.usage", "", 1), ("cpu.stat", "usage_usec", 1000)),
+    ("memory_stalled_ns", ("", "", 1), ("memory.pressure", "total", 1000)),  # its first line: "some"
 )
 
 # v1 says "no limit" as the largest number of whole pages below 2**63 bytes, with pages of up to 64 KiB.
@@ -96,7 +100,7 @@ def _text(directory: int, name: str, texts: dict[tuple[int, str], str]) -> str:
 
 def _value(text: str, key: str) -> int | None:
     """The number after a key, or the only one; None where it is not there, or says that there is no limit."""
-    words = text.split()
+    words = text.replace("=", " ").split()
     if key:
         words = words[words.index(key) + 1 :] if key in words else []
     if not words or not words[0].isdigit() or int(words[0]) >= _NO_LIMIT:

@@ -37,7 +37,7 @@ class Decoder:
     Args:
         problems: What has the wrong type, in the file's order.
         warnings: Keys that nobody knows.
-        places: Where each record, and each value in one, stands; by its path.
+        places: Where each value stands; by its path.
     """
 
     problems: list[Problem] = field(factory=list)
@@ -113,8 +113,7 @@ class Decoder:
         values: list[Any] = []
         for entry in node.children:
             here = (*path, len(values))  # null entries do not count: the path is that of the value
-            if isinstance(shape.entry, Record):
-                self.places[here] = entry
+            self.places[here] = entry
             value = self._decode(entry, shape.entry, here)
             if value is not _NOTHING or not _is_null(entry.target):
                 values.append(value)
@@ -127,7 +126,9 @@ class Decoder:
             return self._mismatch(node, shape, path)
         values: dict[str, str] = {}
         for name, _, entry, is_own in self._entries(node, path):
-            value = self._decode(entry, Text(), (*path, name))
+            here = (*path, name)
+            self.places.setdefault(here, entry)
+            value = self._decode(entry, Text(), here)
             if value is not _NOTHING:
                 values[name] = value
             elif _is_null(entry.target) and (is_own or name not in values):

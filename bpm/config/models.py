@@ -60,7 +60,21 @@ class Variables(Mapping[str, str]):
 
 @frozen
 class Limits:
-    """The key ``limits``."""
+    """The key ``limits``; and what is limited for a sandbox only, which bpm.yml has no keys for.
+
+    Args:
+        memory: Memory with swap, as a size such as ``743M`` or ``1.5G``, for all its processes together.
+        open_files: Open descriptors that a process may have.
+        processes: Processes and threads together.
+        core_file_size: Bytes of a core file.
+        cpu: Processors' worth of time, such as ``1.5``.
+        cpu_weight: Its share where processor time is short; anything else has 100.
+        swap: Swap on top of memory, as a size.
+        memory_high: From this size on it is slowed down and made to free memory (cgroup v2).
+        wall_time: Seconds after which the program is killed, fractions allowed.
+        cpu_time: Seconds of processor time of each process, after which it is sent SIGXCPU, and a second later killed.
+        file_size: Bytes of any file that it writes; beyond them it is sent SIGXFSZ.
+    """
 
     memory: str | None = key(doc="Memory with swap, as a size such as 743M or 1.5G, for all its processes together.")
     open_files: UInt64 | None = key(doc="Open descriptors a process may have: RLIMIT_NOFILE, soft and hard.")
@@ -76,6 +90,9 @@ class Limits:
     memory_high: str | None = key(
         doc="From this size on it is slowed down and made to free memory. Needs cgroup v2. Not known to upstream."
     )
+    wall_time: float | None = field(default=None)
+    cpu_time: int | None = field(default=None)
+    file_size: int | None = field(default=None)
 
 
 @frozen

@@ -62,14 +62,25 @@ def check_kernel() -> None:
     machine = os.uname().machine
     if machine not in NUMBERS:
         raise HostError(f"bpm runs on {' and '.join(NUMBERS)}, and this machine is {machine}")
+    for _, problem in try_calls():
+        raise HostError(problem)
+
+
+def try_calls() -> tuple[tuple[str, str], ...]:
+    """The calls that are missing or refused here, each with who is to blame; on a machine of another kind, none."""
+    numbers = NUMBERS.get(os.uname().machine)
+    if numbers is None:
+        return ()
     try_call = _load_syscall()
     release = os.uname().release
     capable = os.geteuid() == 0
+    found = []
     for call in CALLS:
-        number = NUMBERS[machine][call.name] if call.number is None else call.number
+        number = numbers[call.name] if call.number is None else call.number
         problem = explain_answer(call, try_call(number, call.arguments), release, capable)
         if problem:
-            raise HostError(problem)
+            found.append((call.name, problem))
+    return tuple(found)
 
 
 def explain_answer(call: Call, number: int, release: str, capable: bool) -> str | None:

@@ -6,7 +6,9 @@ import os
 import posixpath
 from collections.abc import Iterator
 
-from bpm.cgroup import observe_hierarchies, swap_accounting
+from attrs import evolve
+
+from bpm.cgroup import is_crowded, observe_hierarchies, observe_mountable, observe_systemd, swap_accounting
 from bpm.config import JobConfig
 from bpm.errors import HostError, PlanError, describe_errno
 from bpm.host.patterns import BadPattern, expand, has_pattern
@@ -14,13 +16,13 @@ from bpm.layout import DEFAULT_ROOT
 from bpm.plan import CAPABILITIES, OPTIONAL_PATHS, HostFacts, User
 
 
-def observe(job_config: JobConfig, *, root: str | None = None, user: str | None = None) -> HostFacts:
+def observe(job_config: JobConfig, *, root: str | None = None, user: str | User | None = None) -> HostFacts:
     """One look at the host, for what this job's plans depend on.
 
     Args:
         job_config: Whose ``unrestricted_volumes`` are looked up.
         root: The BOSH root; by default ``$BPM_BOSH_ROOT``, or else ``/var/vcap``.
-        user: Who unprivileged processes run as; by default ``$BPM_USER``, or else ``vcap``.
+        user: Who unprivileged processes run as; by default ``$BPM_USER``, or else ``vcap``. A User is taken as it is.
 
     Raises:
         HostError: The root or the user does not exist, or /proc cannot be read.
@@ -28,20 +30,33 @@ def observe(job_config: JobConfig, *, root: str | None = None, user: str | None 
     """
     directory = find_root(root)
     account = find_user(user)
+    return evolve(observe_machine(), root=directory, user=account, globs=tuple(_look_up_volumes(job_config)))
+
+
+def observe_machine() -> HostFacts:
+    """One look at the host, as far as it is the same for every job: root, user and globs are left as they are.
+
+    Raises:
+        HostError: /proc cannot be read.
+    """
     existing = [path for path in OPTIONAL_PATHS if os.path.exists(path)]
     try:
         controllers, unified = observe_hierarchies()
+        systemd = observe_systemd(unified)
+        # There they are systemd's to mount.
+        mountable, bare_mount_point = observe_mountable(controllers) if systemd is None else ((), False)
         capabilities = _bounding_set()
     except OSError as error:
         raise HostError(f"cannot read /proc: {describe_errno(error.errno or 0)}") from error
     return HostFacts(
-        root=directory,
-        user=account,
-        globs=tuple(_look_up_volumes(job_config)),
         existing=frozenset(existing),
         controllers=controllers,
         unified=unified,
         swap_accounting=swap_accounting(controllers),
+        mountable=mountable,
+        bare_mount_point=bare_mount_point,
+        crowded=is_crowded(unified),
+        systemd=systemd,
         capabilities=capabilities,
         machine=os.uname().machine,
     )
@@ -66,12 +81,14 @@ def find_root(root: str | None = None) -> str:
     return _clean(path)
 
 
-def find_user(user: str | None = None) -> User:
+def find_user(user: str | User | None = None) -> User:
     """Who unprivileged processes run as: the user given, ``$BPM_USER``, or ``vcap``.
 
     Raises:
         HostError: This machine does not know that user.
     """
+    if isinstance(user, User):
+        return user
     import pwd
 
     name = user or os.environ.get("BPM_USER") or User().name

@@ -1,10 +1,16 @@
 """What will be done, decided without looking and without touching anything."""
 
+from bpm.plan.asked import Asked
 from bpm.plan.build import make_plan
 from bpm.plan.cgroup import LEAF
 from bpm.plan.codec import digest, from_json, to_json
-from bpm.plan.facts import OPTIONAL_PATHS, Controller, HostFacts, User
+from bpm.plan.devices import LINKS as DEVICE_LINKS
+from bpm.plan.devices import MASKED as MASKED_PATHS
+from bpm.plan.devices import NODES as DEVICE_NODES
+from bpm.plan.devices import READ_ONLY as READ_ONLY_PATHS
+from bpm.plan.facts import CGROUP_ROOT, OPTIONAL_PATHS, Controller, HostFacts, User
 from bpm.plan.identity import CAPABILITIES
+from bpm.plan.limits import plan_limits, plan_rlimits
 from bpm.plan.model import (
     Capability,
     Cgroup,
@@ -16,12 +22,16 @@ from bpm.plan.model import (
     DeviceRule,
     Directory,
     Dropped,
+    Embedded,
     Evacuation,
     Hook,
     Identity,
+    IdMap,
+    Joined,
     Link,
     LogFile,
     Mount,
+    MountPoint,
     Namespace,
     Node,
     Notice,
@@ -37,16 +47,23 @@ from bpm.plan.model import (
     Variable,
     Workdir,
 )
-from bpm.plan.mounts import INSIDE_OWN_MOUNT, MOUNTED_ALREADY
+from bpm.plan.mounts import INSIDE_OWN_MOUNT, KERNEL_MOUNTS, MOUNTED_ALREADY, sort_by_depth
 from bpm.plan.seccomp import DEFAULT_POLICY, compile_policy
 
 __all__ = [
     "CAPABILITIES",
+    "CGROUP_ROOT",
     "DEFAULT_POLICY",
+    "DEVICE_LINKS",
+    "DEVICE_NODES",
     "INSIDE_OWN_MOUNT",
+    "KERNEL_MOUNTS",
     "LEAF",
+    "MASKED_PATHS",
     "MOUNTED_ALREADY",
     "OPTIONAL_PATHS",
+    "READ_ONLY_PATHS",
+    "Asked",
     "Capability",
     "Cgroup",
     "CgroupDirectory",
@@ -58,13 +75,17 @@ __all__ = [
     "DeviceRule",
     "Directory",
     "Dropped",
+    "Embedded",
     "Evacuation",
     "Hook",
     "HostFacts",
+    "IdMap",
     "Identity",
+    "Joined",
     "Link",
     "LogFile",
     "Mount",
+    "MountPoint",
     "Namespace",
     "Node",
     "Notice",
@@ -84,5 +105,8 @@ __all__ = [
     "digest",
     "from_json",
     "make_plan",
+    "plan_limits",
+    "plan_rlimits",
+    "sort_by_depth",
     "to_json",
 ]

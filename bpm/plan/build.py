@@ -87,7 +87,7 @@ def make_plan(
         read_only=read_only,
         rlimits=plan_rlimits(asked),
         cgroup=cgroup,
-        preparation=plan_preparation(asked),
+        preparation=plan_preparation(asked, mounts),
         shutdown_signal=config.shutdown_signal or "TERM",
         dropped=dropped,
         notices=notices + cgroup_notices,

@@ -69,8 +69,8 @@ def plan_cgroup(asked: Asked, container_id: str) -> tuple[Cgroup, tuple[Notice, 
 def plan_device_access(asked: Asked) -> tuple[tuple[CgroupSetting, ...], DeviceProgram | None, tuple[Notice, ...]]:
     """What keeps all but the standard devices shut: settings on v1, a program on v2.
 
-    Without privileges it is a second wall, since no mount then has a device but our own /dev; so a host that cannot have
-    it is good enough.
+    Without privileges it is a second wall, since no mount then has a device but our own /dev; so a host that cannot
+    have it is good enough.
     """
     facts, optional = asked.facts, not asked.privileged
     home = facts.controller("devices")
@@ -103,24 +103,30 @@ def _needs(facts: HostFacts, settings: Iterable[CgroupSetting], program: DeviceP
         yield facts.systemd, "", reasons.CGROUP
 
 
-def _directories(
-    facts: HostFacts, needs: Iterable[_Need], name: str, scope: Scope | None
-) -> Iterator[CgroupDirectory]:
+def _directories(facts: HostFacts, needs: Iterable[_Need], name: str, scope: Scope | None) -> Iterator[CgroupDirectory]:
     """One directory in each hierarchy: several controllers can share one v1 mount (cpu,cpuacct), and all of v2's do."""
     hierarchies: dict[tuple[int, str], list[_Need]] = {}
     for need in needs:
         hierarchies.setdefault((need[0].version, need[0].mount_point), []).append(need)
     for (version, mount_point), uses in hierarchies.items():
         controllers = tuple(dict.fromkeys(controller for _, controller, _ in uses if controller))
-        home, because = uses[0][0], uses[0][2]
-        in_scope = scope is not None and (
-            version == 2 or home == facts.systemd or SYSTEMD_CONTROLLERS.issuperset(controllers) and bool(controllers)
-        )
-        if scope is not None and facts.systemd is not None and in_scope:
+        home, _, because = uses[0]
+        in_scope = False
+        path = posixpath.join(mount_point, home.own_path.lstrip("/"), name)
+        if scope is not None and facts.systemd is not None and _is_systemds(facts.systemd, home, controllers):
             path = posixpath.join(mount_point, slice_path(facts.systemd).lstrip("/"), scope.unit)
-        else:
-            path = posixpath.join(mount_point, home.own_path.lstrip("/"), name)
+            in_scope = "devices" not in controllers
+            if not in_scope:
+                # Each daemon-reload opens the scope's own to all devices again; below it, systemd keeps off.
+                path = posixpath.join(path, name)
         yield CgroupDirectory(controllers, version, path, because, in_scope)
+
+
+def _is_systemds(systemd: Controller, home: Controller, controllers: tuple[str, ...]) -> bool:
+    """Whether a scope has a directory in this hierarchy. It has none in those of v1 that systemd leaves alone."""
+    if home.version == 2 or home.mount_point == systemd.mount_point:
+        return True
+    return bool(controllers) and SYSTEMD_CONTROLLERS.issuperset(controllers)
 
 
 def _mounts(facts: HostFacts, needs: Iterable[_Need]) -> Iterator[CgroupMount]:

@@ -109,7 +109,7 @@ def cpu(limits: Limits) -> int | None:
     digits = whole + fraction
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 30):
         raise ValueError(f"expected a number of processors such as 2 or 0.5, got {limits.cpu!r}")
-    microseconds = int(digits) * CPU_PERIOD_US // 10 ** len(fraction)
+    microseconds: int = int(digits) * CPU_PERIOD_US // 10 ** len(fraction)
     if microseconds < LEAST_CPU_US:
         raise ValueError(f"the kernel gives no less than 0.01 of a processor, and this is {limits.cpu}")
     return min(microseconds, MOST_CPUS * CPU_PERIOD_US)
@@ -184,8 +184,8 @@ def cpu_per_second(limits: Limits) -> int:
 
 
 # Memory and swap are to stay below one figure together, if nothing is said of swap. v1 has a limit on their sum, memsw,
-# which must never be below the one on memory alone, so that one is written first (a new cgroup's memsw is unlimited). v2
-# limits each for itself, so the sum is the figure when memory has all of it and swap none.
+# which must never be below the one on memory alone, so that one is written first (a new cgroup's memsw is unlimited).
+# v2 limits each for itself, so the sum is the figure when memory has all of it and swap none.
 CGROUP_LIMITS = (
     CgroupLimit(
         "memory",
@@ -220,7 +220,7 @@ CGROUP_LIMITS = (
         memory_high,
         v1=None,
         v2=File("memory.high", size(memory_high)),
-        systemd=Property("MemoryHigh", number(memory_high)),
+        systemd=Property("MemoryHigh", lambda limits: max(1, number(memory_high)(limits))),  # 0 is out of its range
     ),
     CgroupLimit(
         "processes",
@@ -248,8 +248,15 @@ CGROUP_LIMITS = (
     ),
 )
 
-# Those of each process for itself: the key below ``limits``, and the name that setrlimit(2) has.
-RLIMITS = (("open_files", "RLIMIT_NOFILE"), ("core_file_size", "RLIMIT_CORE"))
+# Those of each process for itself: the key below ``limits``, the name that setrlimit(2) has, and by how much the hard
+# limit is above the soft one. Processor time at the hard limit kills without a word (setrlimit(2)); one second before,
+# there is SIGXCPU, by which one can tell.
+RLIMITS = (
+    ("open_files", "RLIMIT_NOFILE", 0),
+    ("core_file_size", "RLIMIT_CORE", 0),
+    ("cpu_time", "RLIMIT_CPU", 1),
+    ("file_size", "RLIMIT_FSIZE", 0),
+)
 
 
 def plan_rlimits(asked: Asked) -> tuple[Rlimit, ...]:
@@ -262,7 +269,7 @@ def plan_rlimits(asked: Asked) -> tuple[Rlimit, ...]:
 
 
 def _rlimits(asked: Asked) -> Iterator[Rlimit]:
-    for key, name in RLIMITS:
+    for key, name, above in RLIMITS:
         limit = getattr(asked.process.limits, key)
         if limit is None:
             continue
@@ -270,7 +277,7 @@ def _rlimits(asked: Asked) -> Iterator[Rlimit]:
         if not -1 <= limit <= RLIM_INFINITY:
             raise PlanError(because, f"not a limit that the kernel can hold: {limit}")
         value = -1 if limit == RLIM_INFINITY else limit
-        yield Rlimit(name, value, value, because)
+        yield Rlimit(name, value, value if value < 0 else value + above, because)
 
 
 @frozen

@@ -6,6 +6,8 @@ Everything is frozen and ordered, so equal inputs give equal JSON bytes (``codec
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import evolve, frozen
 
 
@@ -125,7 +127,7 @@ class Capability:
 
 @frozen
 class Namespace:
-    """A namespace of the container's own: mount, pid, ipc, uts."""
+    """A namespace of the container's own: mount, pid, ipc, uts; for a sandbox also network, cgroup and user."""
 
     kind: str
     because: str
@@ -302,12 +304,14 @@ class SeccompPolicy:
 
     Args:
         name: How people call it, such as ``default``.
-        default: The errno of what is not allowed, such as ``EPERM``.
+        default: The errno of what is not allowed, such as ``EPERM``; or ``KILL``, which ends the program; or ``LOG``,
+            which lets it through and has the kernel write a line.
         allow: Allowed outright, sorted.
         allow_if: Allowed under a condition.
         errno_of: Pairs of a syscall and the errno it gets instead of the default.
         unknown: The errno of syscalls newer than our tables, such as ``ENOSYS``.
         because: The named default or key that asked for it.
+        deny_if: Given the default's answer under a condition, and otherwise allowed.
     """
 
     name: str
@@ -317,6 +321,49 @@ class SeccompPolicy:
     errno_of: tuple[tuple[str, str], ...]
     unknown: str
     because: str
+    deny_if: tuple[SyscallRule, ...] = ()
+
+    def allowing(self, *names: str) -> SeccompPolicy:
+        """The same policy, with these syscalls allowed outright."""
+        return evolve(self._without(names), allow=tuple(sorted({*self.allow, *names})), name="own")
+
+    def denying(self, *names: str, errno: str | None = None) -> SeccompPolicy:
+        """The same policy, with these syscalls refused.
+
+        Args:
+            errno: The errno they get, such as ``ENOSYS``; the policy's default if None.
+        """
+        pairs = tuple((name, errno) for name in names) if errno else ()
+        cut = self._without(names)
+        return evolve(cut, errno_of=cut.errno_of + pairs, name="own")
+
+    def allowing_if(self, *rules: SyscallRule) -> SeccompPolicy:
+        """The same policy, with the rules' syscalls allowed when a rule of theirs holds, and not otherwise."""
+        cut = self._without([rule.name for rule in rules])
+        return evolve(cut, allow_if=cut.allow_if + rules, name="own")
+
+    def denying_if(self, *rules: SyscallRule) -> SeccompPolicy:
+        """The same policy, with the rules' syscalls refused when a rule of theirs holds, and allowed otherwise."""
+        cut = self._without([rule.name for rule in rules])
+        return evolve(cut, deny_if=cut.deny_if + rules, name="own")
+
+    def logging(self) -> SeccompPolicy:
+        """The same policy, which refuses nothing: the kernel's log names what it would have refused by default."""
+        return evolve(self, default="LOG", unknown="LOG", name="own")
+
+    def killing(self) -> SeccompPolicy:
+        """The same policy, whose default is to end the program, by SIGSYS."""
+        return evolve(self, default="KILL", name="own")
+
+    def _without(self, names: Iterable[str]) -> SeccompPolicy:
+        gone = frozenset(names)
+        return evolve(
+            self,
+            allow=tuple(name for name in self.allow if name not in gone),
+            allow_if=tuple(rule for rule in self.allow_if if rule.name not in gone),
+            deny_if=tuple(rule for rule in self.deny_if if rule.name not in gone),
+            errno_of=tuple(pair for pair in self.errno_of if pair[0] not in gone),
+        )
 
 
 @frozen
@@ -366,6 +413,23 @@ class SharedVolume:
 
 
 @frozen
+class MountPoint:
+    """What a mount hangs over, in a directory of the job's own that another mount shows there.
+
+    Args:
+        path: Outside. Parents that are missing are made, too.
+        source: What is mounted: a directory is made for a directory, an empty file for all else.
+        uid, gid: The owner of what is made.
+    """
+
+    path: str
+    source: str
+    uid: int
+    gid: int
+    because: str
+
+
+@frozen
 class Hook:
     """A program run on the host, as root, with the container's environment, before the process starts."""
 
@@ -391,6 +455,58 @@ class Preparation:
     log_files: tuple[LogFile, ...] = ()
     shared_volumes: tuple[SharedVolume, ...] = ()
     pre_start: Hook | None = None
+    mount_points: tuple[MountPoint, ...] = ()
+
+
+@frozen
+class Joined:
+    """Namespaces that exist and are joined.
+
+    Args:
+        kinds: Which, such as ``network``.
+        path: A file of /proc/PID/ns, or one that such a file is bound to; empty for a pidfd.
+        pidfd: A pidfd of a process that is in them; -1 for a path.
+    """
+
+    kinds: tuple[str, ...]
+    path: str
+    pidfd: int
+    because: str
+
+
+@frozen
+class IdMap:
+    """So many ids from ``inside`` on are those from ``outside`` on, of the user namespace above."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+@frozen
+class Embedded:
+    """What only a sandbox can ask for, not bpm.yml.
+
+    Args:
+        die_with_parent: Whether all of it ends with the process that spawned it.
+        wall_time_ns: How long the program may take before init kills it; 0 for as long as it likes.
+        pass_fds: Descriptors that it inherits at their own numbers.
+        umask: What it starts with.
+        joins: Namespaces that it shares with others.
+        user_map, group_map: The ids of its user namespace; empty where it has none of its own.
+        maps_by_helper: Whether newuidmap(1) and newgidmap(1) have to write them.
+        without_groups: Whether setgroups(2) is given up for it, as an ordinary user must who maps a group alone.
+    """
+
+    die_with_parent: bool = False
+    wall_time_ns: int = 0
+    pass_fds: tuple[int, ...] = ()
+    umask: int = 0o022
+    joins: tuple[Joined, ...] = ()
+    user_map: tuple[IdMap, ...] = ()
+    group_map: tuple[IdMap, ...] = ()
+    maps_by_helper: bool = False
+    without_groups: bool = False
 
 
 @frozen
@@ -421,6 +537,7 @@ class ProcessPlan:
     shutdown_signal: str
     dropped: tuple[Dropped, ...] = ()
     notices: tuple[Notice, ...] = ()
+    embedded: Embedded | None = None
 
     def to_json(self) -> str:
         """The plan as JSON text: the same plan, the same bytes. ``bpm.ProcessPlan.from_json`` reads it back."""

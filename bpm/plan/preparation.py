@@ -6,10 +6,20 @@ from collections.abc import Iterator
 
 from bpm.plan import reasons
 from bpm.plan.asked import Asked
-from bpm.plan.model import Directory, Hook, LogFile, Preparation, Requirement, SharedVolume
+from bpm.plan.model import (
+    Directory,
+    Hook,
+    LogFile,
+    Mount,
+    MountPoint,
+    Preparation,
+    Requirement,
+    SharedVolume,
+)
+from bpm.plan.mounts import clean, depth, is_within
 
 
-def plan_preparation(asked: Asked) -> Preparation:
+def plan_preparation(asked: Asked, mounts: tuple[Mount, ...]) -> Preparation:
     """All of it, in the order in which it is done. What is made belongs to vcap, also for a privileged process."""
     hook = asked.process.hooks.pre_start
     return Preparation(
@@ -18,6 +28,7 @@ def plan_preparation(asked: Asked) -> Preparation:
         log_files=tuple(log_files(asked)),
         shared_volumes=tuple(SharedVolume(v.path, because) for v, because in asked.volumes if v.shared),
         pre_start=Hook(hook, asked.key("hooks.pre_start")) if hook else None,
+        mount_points=tuple(mount_points(asked, mounts)),
     )
 
 
@@ -56,3 +67,25 @@ def log_files(asked: Asked) -> Iterator[LogFile]:
     user, name = asked.facts.user, asked.process.name
     for stream, place in (("stdout", asked.paths.stdout(name)), ("stderr", asked.paths.stderr(name))):
         yield LogFile(stream, place.outside, 0o600, user.uid, user.gid, reasons.LOGS)
+
+
+def mount_points(asked: Asked, mounts: tuple[Mount, ...]) -> Iterator[MountPoint]:
+    """Where a mount hangs in what another one shows, and that is the job's own to write: there bpm makes the place.
+
+    As with a BOSH root below /tmp, which inside is the job's temporary directory. Below anything else of the
+    host's nothing is ever made.
+    """
+    paths, user = asked.paths, asked.facts.user
+    own = {paths.temp.outside, paths.data.outside, paths.store.outside, paths.log.outside}
+    there = {directory.path for directory in directories(asked)}
+    for mount in mounts:
+        holder = max((other for other in mounts if _holds(other, mount)), key=lambda m: depth(m.target), default=None)
+        if holder is None or holder.source not in own:
+            continue
+        path = holder.source + clean(mount.target)[len(clean(holder.target).rstrip("/")) :]
+        if path not in there and path != clean(mount.source):
+            yield MountPoint(path, mount.source, user.uid, user.gid, mount.because)
+
+
+def _holds(holder: Mount, mount: Mount) -> bool:
+    return clean(holder.target) != clean(mount.target) and is_within(mount.target, holder.target)

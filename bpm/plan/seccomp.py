@@ -102,6 +102,7 @@ _FIRST_NEGATIVE = 0x8000_0000  # a number is an int in struct seccomp_data
 # From linux/seccomp.h; the kernel takes 0 to 4095 for an errno.
 _KILL_PROCESS = 0x8000_0000
 _ALLOW = 0x7FFF_0000
+_ACTIONS = {"LOG": 0x7FFC_0000, "KILL": _KILL_PROCESS}
 _ERRNO = 0x0005_0000
 
 # Where struct seccomp_data has the number, the architecture and the first argument; the machines are little-endian.
@@ -116,8 +117,8 @@ _Condition = tuple[tuple[_Test, ...], ...]
 _ALWAYS: _Condition = ((),)
 _NEVER: _Condition = ()
 
-# When it is allowed, and the SECCOMP_RET value that it gets otherwise.
-_Verdict = tuple[_Condition, int]
+# A condition, and the SECCOMP_RET values that a call gets when it holds and otherwise.
+_Verdict = tuple[_Condition, int, int]
 
 
 @lru_cache(maxsize=32)
@@ -137,7 +138,7 @@ def compile_policy(policy: SeccompPolicy, machine: str) -> bytes:
     if machine not in _MACHINES:
         raise PlanError(policy.because, f"no seccomp filter can be made for the machine {machine}")
     _check_names(policy)
-    for rule in policy.allow_if:
+    for rule in (*policy.allow_if, *policy.deny_if):
         _check_rule(policy, rule)
     program = Program()
     start = program.answer(_KILL_PROCESS)
@@ -153,10 +154,14 @@ def compile_policy(policy: SeccompPolicy, machine: str) -> bytes:
 def _check_names(policy: SeccompPolicy) -> None:
     from bpm.plan.syscalls import every_name
 
-    names = {*policy.allow, *(rule.name for rule in policy.allow_if), *(name for name, _ in policy.errno_of)}
+    conditions = [{rule.name for rule in rules} for rules in (policy.allow_if, policy.deny_if)]
+    names = {*policy.allow, *conditions[0], *conditions[1], *(name for name, _ in policy.errno_of)}
     unknown = names - every_name()
     if unknown:
         raise PlanError(policy.because, f"no ABI has a syscall named {', '.join(sorted(unknown))}")
+    unclear = conditions[1] & {*policy.allow, *conditions[0]}
+    if unclear:
+        raise PlanError(policy.because, f"both allowed and denied under a condition: {', '.join(sorted(unclear))}")
 
 
 def _check_rule(policy: SeccompPolicy, rule: SyscallRule) -> None:
@@ -168,7 +173,9 @@ def _check_rule(policy: SeccompPolicy, rule: SyscallRule) -> None:
 
 
 def _refuse(policy: SeccompPolicy, word: str) -> int:
-    """The SECCOMP_RET value that answers a call with this errno."""
+    """The SECCOMP_RET value that answers a call with this errno, or with one of _ACTIONS."""
+    if word in _ACTIONS:
+        return _ACTIONS[word]
     number = getattr(errno, word, None) if word.startswith("E") else None
     if number is None:
         raise PlanError(policy.because, f"no errno is named {word}")
@@ -179,8 +186,8 @@ def _draw_line(policy: SeccompPolicy, abis: tuple[_Abi, ...]) -> list[tuple[int,
     """The 32-bit numbers, unsigned, as stretches: the first number of each, and the verdict from there on."""
     from bpm.plan.syscalls import NEWEST, numbers_of
 
-    default = (_NEVER, _refuse(policy, policy.default))
-    unknown = (_NEVER, _refuse(policy, policy.unknown))
+    default = (_NEVER, _ALLOW, _refuse(policy, policy.default))
+    unknown = (_NEVER, _ALLOW, _refuse(policy, policy.unknown))
     points = []
     for abi, first, argument_bits in abis:
         verdicts = _judge_names(policy, argument_bits)
@@ -197,12 +204,16 @@ def _draw_line(policy: SeccompPolicy, abis: tuple[_Abi, ...]) -> list[tuple[int,
 
 def _judge_names(policy: SeccompPolicy, argument_bits: int) -> dict[str, _Verdict]:
     """The verdict on every name that the policy mentions."""
-    verdicts: dict[str, _Verdict] = {name: (_NEVER, _refuse(policy, word)) for name, word in policy.errno_of}
-    otherwise = _refuse(policy, policy.default)
-    for name, rules in groupby(sorted(policy.allow_if, key=_name_of), key=_name_of):
-        condition = _condition_of(rules, argument_bits)
-        verdicts[name] = (condition, _ALLOW if condition == _ALWAYS else verdicts.get(name, (_NEVER, otherwise))[1])
-    verdicts.update(dict.fromkeys(policy.allow, (_ALWAYS, _ALLOW)))
+    refusals = {name: _refuse(policy, word) for name, word in policy.errno_of}
+    verdicts: dict[str, _Verdict] = {name: (_NEVER, _ALLOW, refusal) for name, refusal in refusals.items()}
+    default = _refuse(policy, policy.default)
+    for rules, allows in ((policy.allow_if, True), (policy.deny_if, False)):
+        for name, its_rules in groupby(sorted(rules, key=_name_of), key=_name_of):
+            condition = _condition_of(its_rules, argument_bits)
+            refusal = refusals.get(name, default)
+            held, otherwise = (_ALLOW, refusal) if allows else (refusal, _ALLOW)
+            verdicts[name] = (condition, held, held if condition == _ALWAYS else otherwise)
+    verdicts.update(dict.fromkeys(policy.allow, (_ALWAYS, _ALLOW, _ALLOW)))
     return verdicts
 
 
@@ -229,24 +240,24 @@ def _tests_of(rule: SyscallRule, argument_bits: int) -> tuple[_Test, ...] | None
 def _search(program: Program, line: list[tuple[int, _Verdict]]) -> int:
     """A binary search of the loaded number among the stretches."""
     if len(line) == 1:
-        _, (condition, otherwise) = line[0]
-        return _decide(program, condition, program.answer(otherwise))
+        _, (condition, held, otherwise) = line[0]
+        return _decide(program, condition, held, program.answer(otherwise))
     middle = len(line) // 2
     number, _ = line[middle]
     below, from_there = _search(program, line[:middle]), _search(program, line[middle:])
     return program.branch(IF_AT_LEAST, number, from_there, below)
 
 
-def _decide(program: Program, condition: _Condition, otherwise: int) -> int:
-    """Allow where all tests of any line hold, else go to ``otherwise``. Sorted lines share their loads."""
+def _decide(program: Program, condition: _Condition, held: int, otherwise: int) -> int:
+    """Answer ``held`` where all tests of any line hold, else go to ``otherwise``. Sorted lines share their loads."""
     if () in condition:
-        return program.answer(_ALLOW)
+        return program.answer(held)
     words = [(word, list(lines)) for word, lines in groupby(condition, key=lambda tests: tests[0][:2])]
     for (offset, bits), lines in reversed(words):
         place = otherwise
         for value, alike in groupby(lines, key=lambda tests: tests[0][2]):
-            held = _decide(program, tuple(tests[1:] for tests in alike), otherwise)
-            place = program.branch(IF_EQUAL, value, held, place)
+            deeper = _decide(program, tuple(tests[1:] for tests in alike), held, otherwise)
+            place = program.branch(IF_EQUAL, value, deeper, place)
         if bits != _WORD:
             place = program.keep_bits(bits, place)
         otherwise = program.load(offset, place)

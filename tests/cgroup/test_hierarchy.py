@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bpm.cgroup import find_hierarchies, observe_hierarchies, swap_accounting
-from bpm.plan import Controller
+from bpm.cgroup.hierarchy import find_mountable, find_systemd
+from bpm.plan import LEAF, Controller
 
 SYSTEMD_V2 = (
     """\
@@ -257,12 +258,14 @@ def test_optional_fields() -> None:
 
 
 def test_this_host() -> None:
-    """What is found on this host exists, and lists this very process as a member."""
+    """What is found on this host exists, and lists this very process as a member, or its leaf does."""
     controllers, unified = observe_hierarchies()
     places = {*controllers, *filter(None, [unified])}
+    owns = [f"{place.mount_point}{place.own_path}" for place in places]
 
     with ExitStack() as stack:
-        files = [stack.enter_context(open(f"{place.mount_point}{place.own_path}/cgroup.procs")) for place in places]
+        found = [f"{own}/{LEAF}" if os.path.exists(f"{own}/{LEAF}") else own for own in owns]
+        files = [stack.enter_context(open(f"{own}/cgroup.procs")) for own in found]
         members = [file.read().split() for file in files]
 
     assert places
@@ -294,3 +297,45 @@ def test_swap_accounting_of_v2(tmp_path: Path, own: str) -> None:
 def test_swap_accounting_needs_a_memory_controller() -> None:
     """A host without a memory controller counts no swap."""
     assert swap_accounting([Controller("pids", 1, "/sys/fs/cgroup/pids")]) is False
+
+
+V2_MOUNT = "25 1 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw"
+SYSTEMD_MOUNT = "27 1 0:24 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd"
+PROC_CGROUPS = (
+    "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t3\t1\t1\ncpuacct\t3\t1\t1\nmemory\t0\t1\t{}\npids\t0\t1\t1\n"
+)
+
+
+def test_unmounted_controllers() -> None:
+    """What the kernel has and nobody mounts could be, those of one hierarchy together; what is off could not."""
+    found, bare = find_mountable("", "3:cpu,cpuacct:/a\n", PROC_CGROUPS.format(0), [Controller("pids", 1, "/x")])
+
+    assert bare
+    assert (
+        Controller("cpu", 1, "/sys/fs/cgroup/cpu,cpuacct", "/a"),
+        Controller("cpuacct", 1, "/sys/fs/cgroup/cpu,cpuacct", "/a"),
+    ) == found
+
+
+def test_nothing_is_mounted_within_v2() -> None:
+    """Where v2 itself is at the usual place, no v1 hierarchy is to be mounted in it."""
+    assert ((), False) == find_mountable(V2_MOUNT, "0::/\n", PROC_CGROUPS.format(1), [])
+
+
+def test_systemd_without_v2() -> None:
+    """On pure v1 systemd keeps its units in a named hierarchy; beside a v2, in that."""
+    own = "1:name=systemd:/system.slice/monit.service\n0::/system.slice/monit.service\n"
+    unified = Controller("unified", 2, "/sys/fs/cgroup", "/system.slice/monit.service")
+
+    assert Controller("name=systemd", 1, "/sys/fs/cgroup/systemd", "/system.slice/monit.service") == find_systemd(
+        SYSTEMD_MOUNT, own, None
+    )
+    assert unified == find_systemd(V2_MOUNT, own, unified)
+    assert find_systemd("", own, None) is None
+
+
+def test_the_leaf_is_not_a_home() -> None:
+    """A bpm that an earlier one has moved into the leaf finds the cgroup above it, which is nobody's own now."""
+    _, unified = find_hierarchies(V2_MOUNT, "0::/outer/bpm.leaf\n")
+
+    assert Controller("unified", 2, "/sys/fs/cgroup", "/outer") == unified

@@ -26,7 +26,8 @@ V1 = {
     "cpu/cpuacct.usage": "11000\n",
 }
 V2 = {
-    "one/memory.events": "low 1\nhigh 1\nmax 7\noom 1\noom_kill 2\noom_group_kill 0\n",
+    "one/memory.events": "low 1\nhigh 1\nmax 9\noom 1\noom_kill 2\noom_group_kill 0\n",
+    "one/memory.events.local": "low 1\nhigh 1\nmax 7\noom 1\noom_kill 1\noom_group_kill 0\n",
     "one/memory.current": "1000\n",
     "one/memory.peak": "2000\n",
     "one/memory.max": "3000\n",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import times
 from tests.integration.agreement import disagreements
 from tests.integration.conftest import Probing
 
@@ -49,7 +50,7 @@ PROCESSES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=PROCESSES)
 def test_the_inside_agrees_with_any_plan(probing: Probing, keys: dict[str, Any]) -> None:
     """Mounts with their options, ids, capabilities, limits, environment, directory, namespaces."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpm.config import Hooks, Unsafe, Volume
-from bpm.plan import Directory, Hook, HostFacts, LogFile, Requirement, SharedVolume, User
+from bpm.plan import Directory, Hook, HostFacts, LogFile, MountPoint, Requirement, SharedVolume, User
 from tests.plan.making import plan_of
 
 FACTS = HostFacts(root="/srv/bosh", user=User("vcap", 2000, 3000))
@@ -84,3 +84,20 @@ def test_hook() -> None:
     """The hook is planned where there is one."""
     assert plan_of().preparation.pre_start is None
     assert Hook("/x", "processes[0].hooks.pre_start") == plan_of(hooks=Hooks("/x")).preparation.pre_start
+
+
+def test_mount_points() -> None:
+    """A volume that lies in the job's own /tmp is given a place to hang there, for its key; elsewhere none is."""
+    facts = HostFacts(root="/tmp/bosh", user=User("vcap", 2000, 3000))
+    volumes = (Volume("/tmp/bosh/data/a"), Volume("/tmp/bosh/data/a/inner"))
+
+    assert (
+        MountPoint(
+            "/tmp/bosh/data/web/tmp/bosh/data/a", "/tmp/bosh/data/a", 2000, 3000, "processes[0].additional_volumes[0]"
+        ),
+    ) == plan_of(facts, additional_volumes=volumes).preparation.mount_points
+    for root in ("/var/vcap", "/srv/bosh"):
+        facts = HostFacts(root=root)
+        volumes = (Volume(f"{root}/data/a"), Volume(f"{root}/data/web/tmp/x"), Volume(f"{root}/sys/log/web/x"))
+        made = plan_of(facts, additional_volumes=volumes, ephemeral_disk=True).preparation.mount_points
+        assert () == made, root

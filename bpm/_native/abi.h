@@ -46,7 +46,8 @@ enum bpm_step_kind {
 	BPM_STEP_NODE = 3,
 	BPM_STEP_LINK = 4,
 	BPM_STEP_FILESYSTEM = 5,
-	BPM_STEP_BIND = 6
+	BPM_STEP_BIND = 6,
+	BPM_STEP_SEAL = 7
 };
 
 /* A parameter of fsconfig(2); a NULL value makes it a bare flag. */
@@ -68,7 +69,7 @@ struct bpm_step {
 	uint32_t recursive; /* BIND: whether what is mounted below comes along */
 	uint32_t mode; /* DIRECTORY, FILE, NODE */
 	uint64_t device; /* NODE: as makedev(3) has it */
-	uint64_t set_attributes; /* MOUNT_ATTR_*, for all that is mounted below too */
+	uint64_t set_attributes; /* MOUNT_ATTR_*, for all that is mounted below too; SEAL: of that mount alone */
 	uint64_t clear_attributes; /* BIND: for its top mount only */
 };
 
@@ -108,6 +109,8 @@ struct bpm_request {
 	/* For child.c. */
 	const char *uid_map; /* with CLONE_NEWUSER: what goes to /proc/self/uid_map, or NULL */
 	const char *gid_map;
+	int32_t template_fd; /* a mount namespace from bpm_make_template() to start from, or -1 */
+	uint32_t keep_root; /* whether the root is made already: by a template, or by who is joined */
 	int32_t join_fd; /* a pidfd whose namespaces are joined in place of making a root, or -1 */
 	uint32_t join_namespaces; /* CLONE_NEW* */
 	const struct bpm_join *joins;
@@ -183,6 +186,12 @@ struct bpm_plumbing {
 
 /* A new sealed memfd holding init, or -1 with errno. */
 int bpm_make_init(void);
+
+/*
+ * Builds the request's root in a mount namespace that nobody is in, from which any number of spawns can start: a
+ * descriptor of it, or -1 with the report filled in.
+ */
+int bpm_make_template(const struct bpm_request *request, struct bpm_report *report);
 
 /* Makes a pipe for each descriptor whose bit is set, and the file for the exit record. 0, or -1 with errno. */
 int bpm_plumb(uint32_t pipes, struct bpm_plumbing *plumbing);

@@ -31,7 +31,7 @@ class ExitFacts:
     Args:
         code: CLD_EXITED (1), CLD_KILLED (2) or CLD_DUMPED (3), see waitid(2).
         status: The exit status, or the signal's number.
-        timed_out: Whether init killed it, for its wall time.
+        timed_out: 1 if init killed it, for its wall time; else 0.
     """
 
     code: int
@@ -41,7 +41,7 @@ class ExitFacts:
     user: int
     system: int
     max_rss: int
-    timed_out: bool = False
+    timed_out: int = 0
 
 
 def parse_exit(data: bytes) -> ExitFacts | None:
@@ -49,7 +49,7 @@ def parse_exit(data: bytes) -> ExitFacts | None:
     if len(data) != EXIT_SIZE:
         return None
     magic, *fields = struct.unpack(EXIT_FORMAT, data)
-    return ExitFacts(*fields[:-1], bool(fields[-1])) if magic == b"bpmexit1" else None
+    return ExitFacts(*fields) if magic == b"bpmexit1" else None
 
 
 class _Arena:
@@ -87,7 +87,7 @@ def _steps(arena: _Arena, steps: Sequence[Step]) -> Any:
 def _fill_step(arena: _Arena, c_step: Any, step: Step) -> None:
     """One struct bpm_step. What is made below a directory is named apart from it, so that C need not split paths."""
     parent, name = step.path.strip(b"/"), b""
-    if step.kind in (StepKind.FILESYSTEM, StepKind.BIND):
+    if step.kind in (StepKind.FILESYSTEM, StepKind.BIND, StepKind.SEAL):
         c_step.source_fd = step.source_fd
         c_step.recursive = step.recursive
         c_step.set_attributes = step.set_attributes
@@ -136,6 +136,8 @@ def _lay_out(arena: _Arena, request: SpawnRequest) -> Any:
             "cgroup_fd": request.cgroup_fd,
             "uid_map": ffi.NULL if request.uid_map is None else arena.text(request.uid_map),
             "gid_map": ffi.NULL if request.gid_map is None else arena.text(request.gid_map),
+            "template_fd": request.template_fd,
+            "keep_root": request.join_fd >= 0 or request.template_fd >= 0,
             "join_fd": request.join_fd,
             "join_namespaces": request.join_namespaces,
             "cgroup_tasks": arena.array("int32_t", request.cgroup_tasks),
@@ -259,6 +261,18 @@ class Layout:
         self._arena = _Arena()
         self._fixed = _lay_out(self._arena, request)
         self._dies_with_parent = request.die_with_parent
+
+    def make_template(self) -> int:
+        """Build the root in a mount namespace that nobody is in: a descriptor of it, which the caller closes.
+
+        Raises:
+            SpawnFailure: It stopped at a stage; nothing of it is left.
+        """
+        report = ffi.new("struct bpm_report *")
+        fd = lib.bpm_make_template(self._fixed, report)
+        if fd < 0:
+            raise SpawnFailure(Stage(report.stage), report.item, report.error)
+        return fd
 
     def spawn(
         self,

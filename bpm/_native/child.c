@@ -21,6 +21,7 @@
 #include <linux/mount.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
+#include <linux/uio.h>
 
 #include "kernel.h"
 #include "native.h"
@@ -61,7 +62,10 @@ static long write_own(const char *file, const char *text)
 		length++;
 	if (fd < 0)
 		return fd;
-	written = kernel(write, fd, text, length);
+	/* In a /proc that is none, somebody else would read it, and we would go on as if it were done. */
+	written = bpm_is_procfs((int)fd);
+	if (written >= 0)
+		written = written ? kernel(write, fd, text, length) : -ELOOP;
 	(void)kernel(close, fd);
 	return written;
 }
@@ -117,6 +121,14 @@ static long carry_capabilities(void)
 	return error;
 }
 
+static long take_root(struct child *child)
+{
+	long fd = kernel(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	child->root = (int)fd;
+	return fd;
+}
+
 /*
  * Into a container that exists. With its mount namespace comes its root. Its pid namespace takes only what is cloned
  * after this: init stays outside, where nobody inside can see it, and the program is born inside (setns(2), by pidfd
@@ -126,11 +138,20 @@ static long join_namespaces(struct child *child)
 {
 	long error = kernel(setns, child->request->join_fd, child->request->join_namespaces);
 
-	if (error < 0)
-		return error;
-	error = kernel(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	child->root = (int)error;
-	return error;
+	return error < 0 ? error : take_root(child);
+}
+
+/*
+ * A copy of the template is a copy of what is needed, where one of the host's would be of all its mounts, which would
+ * then have to go again: and that waits for an RCU grace period. Nothing of it is a peer of anything.
+ */
+static long copy_template(struct child *child)
+{
+	long error = kernel(setns, child->request->template_fd, CLONE_NEWNS);
+
+	if (error >= 0)
+		error = kernel(unshare, CLONE_NEWNS);
+	return error < 0 ? error : take_root(child);
 }
 
 /* Those that take effect at once, and the pid namespace, which takes only what is cloned after this: the program. */
@@ -164,6 +185,8 @@ static long settle_namespaces(struct child *child)
 	error = join_others(child);
 	if (error < 0)
 		return error;
+	if (child->request->template_fd >= 0)
+		return copy_template(child);
 	return leave_the_host();
 }
 
@@ -254,10 +277,70 @@ static long become_init(struct child *child)
 	return kernel(execveat, BPM_FD_INIT, "", arguments, environment, AT_EMPTY_PATH);
 }
 
-static const struct {
+/* What sendmsg(2) takes; the kernel's headers for programs do not have it. */
+struct message {
+	void *name;
+	int32_t name_size;
+	struct iovec *parts;
+	size_t part_count;
+	void *control;
+	size_t control_size;
+	uint32_t flags;
+};
+
+struct descriptor_message {
+	size_t size;
+	int32_t level;
+	int32_t type;
+	int32_t fd;
+};
+
+#define SOCKET_LEVEL 1 /* SOL_SOCKET */
+#define RIGHTS 1 /* SCM_RIGHTS */
+
+/* While the host's /proc is still there. */
+static long open_own_mounts(struct child *child)
+{
+	long fd = kernel(openat, AT_FDCWD, "/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	child->own_mounts = (int)fd;
+	return fd < 0 ? fd : settle_namespaces(child);
+}
+
+static long send_mounts(struct child *child)
+{
+	char byte = 0;
+	struct iovec part = { .iov_base = &byte, .iov_len = 1 };
+	struct descriptor_message control = {
+		.size = offsetof(struct descriptor_message, fd) + sizeof control.fd,
+		.level = SOCKET_LEVEL,
+		.type = RIGHTS,
+		.fd = child->own_mounts,
+	};
+	struct message message = {
+		.parts = &part,
+		.part_count = 1,
+		.control = &control,
+		.control_size = sizeof control,
+	};
+
+	return kernel(sendmsg, child->template_socket, &message, 0);
+}
+
+struct stage {
 	enum bpm_stage stage;
 	long (*run)(struct child *);
-} stages[] = {
+};
+
+static const struct stage template_stages[] = {
+	{ BPM_STAGE_NAMESPACES, open_own_mounts },
+	{ BPM_STAGE_MOUNTS, bpm_make_mounts },
+	{ BPM_STAGE_ROOT, bpm_enter_root },
+	{ BPM_STAGE_MASKS, bpm_cover_paths },
+	{ BPM_STAGE_NAMESPACES, send_mounts },
+};
+
+static const struct stage stages[] = {
 	{ BPM_STAGE_CGROUP, join_cgroups },
 	{ BPM_STAGE_NAMESPACES, settle_namespaces },
 	{ BPM_STAGE_MOUNTS, bpm_make_mounts },
@@ -270,20 +353,28 @@ static const struct {
 	{ BPM_STAGE_INIT, become_init },
 };
 
-/* The entry on the child's own stack. The report is in shared memory; the caller reads it when we are gone. */
-void bpm_run_child(void *argument)
+static __attribute__((noreturn)) void run_stages(struct child *child, const struct stage *stages, size_t count)
 {
-	struct child *child = argument;
-
-	for (unsigned int i = 0; i < sizeof stages / sizeof *stages; i++) {
+	for (size_t i = 0; i < count; i++) {
 		child->report->stage = (int32_t)stages[i].stage;
 		child->report->item = -1;
 		long error = stages[i].run(child);
 		if (error < 0) {
 			child->report->error = (int32_t)-error;
-			for (;;)
-				(void)kernel(exit_group, 127);
+			break;
 		}
 	}
-	__builtin_unreachable();
+	for (;;)
+		(void)kernel(exit_group, 127);
+}
+
+/* The entries on the child's own stack. The report is in shared memory; the caller reads it when we are gone. */
+void bpm_run_child(void *child)
+{
+	run_stages(child, stages, sizeof stages / sizeof *stages);
+}
+
+void bpm_run_template(void *child)
+{
+	run_stages(child, template_stages, sizeof template_stages / sizeof *template_stages);
 }

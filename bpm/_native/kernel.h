@@ -43,9 +43,10 @@ INLINE long clone_onto_stack(const void *arguments, size_t size, void (*entry)(v
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
 			 "jnz 1f\n\t"
-			 "xor %%ebp, %%ebp\n\t"
 			 "mov %[argument], %%rdi\n\t"
-			 "call *%[entry]\n\t"
+			 "mov %[entry], %%rax\n\t"
+			 "xor %%ebp, %%ebp\n\t" /* which may have held either */
+			 "call *%%rax\n\t"
 			 "ud2\n"
 			 "1:"
 			 : "=a"(result)
@@ -81,9 +82,10 @@ INLINE long clone_onto_stack(const void *arguments, size_t size, void (*entry)(v
 
 	__asm__ volatile("svc #0\n\t"
 			 "cbnz x0, 1f\n\t"
-			 "mov x29, #0\n\t"
 			 "mov x0, %[argument]\n\t"
-			 "blr %[entry]\n\t"
+			 "mov x8, %[entry]\n\t"
+			 "mov x29, #0\n\t" /* which may have held either */
+			 "blr x8\n\t"
 			 "brk #0\n"
 			 "1:"
 			 : "+r"(x0)

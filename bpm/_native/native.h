@@ -58,14 +58,20 @@ struct child {
 	int letter;
 	int report_pipe;
 	int root; /* the new root, from the first step on */
+	int own_mounts; /* its mount namespace, for a template */
+	int template_socket; /* where a template's mount namespace is sent */
 };
 
 void bpm_run_child(void *child);
+void bpm_run_template(void *child);
 
 /* rootfs.c: the stages that make what the program sees. Each answers 0 or minus the errno. */
 long bpm_make_mounts(struct child *child);
 long bpm_enter_root(struct child *child);
 long bpm_cover_paths(struct child *child);
 long bpm_enter_workdir(struct child *child);
+
+/* rootfs.c: 1, 0 or minus the errno. */
+long bpm_is_procfs(int fd);
 
 #endif

@@ -47,6 +47,7 @@ class StepKind(IntEnum):
     LINK = 4
     FILESYSTEM = 5
     BIND = 6
+    SEAL = 7
 
 
 @frozen
@@ -62,7 +63,7 @@ class Step:
         source_fd: BIND: an O_PATH descriptor of what is bound.
         recursive: BIND: whether mounts below the source come along. Either way it is a slave of the host's mount.
         set_attributes, clear_attributes: MOUNT_ATTR_* bits. Set ones hold for everything below too
-            (AT_RECURSIVE); cleared ones only for the top mount.
+            (AT_RECURSIVE); cleared ones only for the top mount. SEAL sets them of a mount that is made already.
         mode: DIRECTORY, FILE, NODE: permission bits.
         device: NODE: the device number, as os.makedev has it.
     """
@@ -125,6 +126,7 @@ class SpawnRequest:
         passed: Descriptors that the program inherits at their own numbers.
         map_pipes: With CLONE_NEWUSER: the child writes a byte to the first when its maps may be written by someone
             else, and goes on when it reads one from the second; -1 where it writes them itself.
+        template_fd: A mount namespace in which the root is made already, to start from a copy of it; or -1.
         umask: What the program starts with, where it has steps.
         wall_time: Nanoseconds after which init kills the program; 0 for ever.
     """
@@ -161,6 +163,7 @@ class SpawnRequest:
     joins: tuple[tuple[int, int], ...] = ()
     passed: tuple[int, ...] = ()
     map_pipes: tuple[int, int] = (-1, -1)
+    template_fd: int = -1
     umask: int = 0o022
     wall_time: int = 0
 

@@ -43,15 +43,21 @@ static long open_inside(int root, const char *path, uint64_t flags)
 	return fd;
 }
 
-/* A path that leads into a procfs leads to what only looks like files. */
-static long refuse_procfs(int fd)
+/* Whether a descriptor is of something on a procfs: 1, 0, or why it is not known. */
+long bpm_is_procfs(int fd)
 {
 	struct file_system info;
 	long error = kernel(fstatfs, fd, &info);
 
-	if (error < 0)
-		return error;
-	return info.type == PROC_SUPER_MAGIC ? -ELOOP : 0;
+	return error < 0 ? error : info.type == PROC_SUPER_MAGIC;
+}
+
+/* A path that leads into a procfs leads to what only looks like files. */
+static long refuse_procfs(int fd)
+{
+	long there = bpm_is_procfs(fd);
+
+	return there > 0 ? -ELOOP : there;
 }
 
 /* Hang a detached mount over what `target` refers to, and close it. */
@@ -156,6 +162,19 @@ static long make_mount(struct child *child, const struct bpm_step *step, int tre
 	return error;
 }
 
+/* What had to be open while names were made in it. */
+static long seal_mount(struct child *child, const struct bpm_step *step)
+{
+	struct mount_attr attributes = { .attr_set = step->set_attributes };
+	long error, target = open_inside(child->root, step->parent, 0);
+
+	if (target < 0)
+		return target;
+	error = kernel(mount_setattr, target, "", AT_EMPTY_PATH, &attributes, sizeof attributes);
+	(void)kernel(close, target);
+	return error;
+}
+
 /* A directory, file, node or link in a file system of the container's own. One that stands there already will do. */
 static long make_entry(struct child *child, const struct bpm_step *step)
 {
@@ -189,10 +208,15 @@ long bpm_make_mounts(struct child *child)
 	(void)kernel(umask, 0);
 	for (uint32_t i = 0; i < child->request->step_count; i++) {
 		const struct bpm_step *step = &child->request->steps[i];
-		int is_mount = step->kind == BPM_STEP_FILESYSTEM || step->kind == BPM_STEP_BIND;
+		long error;
 
 		child->report->item = step->item;
-		long error = is_mount ? make_mount(child, step, child->trees[i]) : make_entry(child, step);
+		if (step->kind == BPM_STEP_FILESYSTEM || step->kind == BPM_STEP_BIND)
+			error = make_mount(child, step, child->trees[i]);
+		else if (step->kind == BPM_STEP_SEAL)
+			error = seal_mount(child, step);
+		else
+			error = make_entry(child, step);
 		if (error < 0)
 			return error;
 	}
@@ -208,8 +232,8 @@ long bpm_enter_root(struct child *child)
 {
 	long error;
 
-	if (child->request->join_fd >= 0)
-		return 0; /* joined with the mount namespace */
+	if (child->request->keep_root)
+		return 0; /* it came with the mount namespace */
 	error = kernel(fchdir, child->root);
 	if (error >= 0)
 		error = kernel(pivot_root, ".", ".");

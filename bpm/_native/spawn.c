@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -115,7 +116,7 @@ static int reap(int pidfd)
  * own, and starts with them blocked until init unblocks them for the program. By system call, since libc would leave
  * out the two it keeps for its threads.
  */
-static long clone_child(struct child *child, void *stack, int *pidfd, int32_t *tid)
+static long clone_child(struct child *child, void (*run)(void *), void *stack, int *pidfd, int32_t *tid)
 {
 	const struct bpm_request *request = child->request;
 	struct clone_args arguments = {
@@ -138,7 +139,7 @@ static long clone_child(struct child *child, void *stack, int *pidfd, int32_t *t
 		arguments.cgroup = (uint64_t)request->cgroup_fd;
 	}
 	(void)set_signal_mask(ALL_SIGNALS, &old);
-	pid = clone_onto_stack(&arguments, sizeof arguments, bpm_run_child, child);
+	pid = clone_onto_stack(&arguments, sizeof arguments, run, child);
 	(void)set_signal_mask(old, NULL);
 	return pid;
 }
@@ -173,7 +174,7 @@ static int run_child(struct child *child, int report_end, struct bpm_spawned *sp
 		return fail(report, BPM_STAGE_CLONE, -1, errno);
 	/* The child leaves its stage here when it fails; when it becomes init, the last one stands: no failure. */
 	report->error = 0;
-	pid = clone_child(child, stack, &spawned->pidfd, &spawned->pid);
+	pid = clone_child(child, bpm_run_child, stack, &spawned->pidfd, &spawned->pid);
 	(void)munmap(stack, STACK_SIZE);
 	(void)close(child->report_pipe);
 	child->report_pipe = -1;
@@ -188,6 +189,74 @@ static int run_child(struct child *child, int report_end, struct bpm_spawned *sp
 		return -1;
 	}
 	return hear_init(report_end, spawned, report);
+}
+
+/* The one descriptor that the child has sent, close-on-exec; -1 for none. */
+static int receive_descriptor(int socket)
+{
+	char byte;
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+	};
+	struct cmsghdr *header;
+	int fd = -1;
+
+	if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
+		return -1;
+	header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(header), sizeof fd);
+	return fd;
+}
+
+static int run_template(struct child *child, int socket, struct bpm_report *report)
+{
+	int pidfd, fd;
+	long pid;
+	void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+
+	if (stack == MAP_FAILED)
+		return fail(report, BPM_STAGE_CLONE, -1, errno);
+	report->error = 0;
+	pid = clone_child(child, bpm_run_template, stack, &pidfd, NULL);
+	(void)munmap(stack, STACK_SIZE);
+	if (pid < 0)
+		return fail(report, BPM_STAGE_CLONE, -1, -pid);
+	(void)reap(pidfd);
+	(void)close(pidfd);
+	if (report->error)
+		return -1;
+	fd = receive_descriptor(socket);
+	return fd < 0 ? fail(report, BPM_STAGE_NAMESPACES, -1, EIO) : fd;
+}
+
+int bpm_make_template(const struct bpm_request *request, struct bpm_report *report)
+{
+	struct child child = { .request = request, .report = report, .letter = -1, .report_pipe = -1, .root = -1 };
+	int32_t *trees = malloc(request->step_count * sizeof *trees + 1);
+	int sockets[2], result = -1;
+
+	child.trees = trees;
+	if (!trees)
+		return fail(report, BPM_STAGE_SOURCES, -1, ENOMEM);
+	if (open_sources(request, trees, report) < 0)
+		goto out;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
+		(void)fail(report, BPM_STAGE_CLONE, -1, errno);
+		goto out;
+	}
+	child.template_socket = sockets[1];
+	result = run_template(&child, sockets[0], report);
+	(void)close(sockets[0]);
+	(void)close(sockets[1]);
+out:
+	close_trees(trees, request->step_count);
+	return result;
 }
 
 int bpm_spawn(const struct bpm_request *request, struct bpm_spawned *spawned, struct bpm_report *report)

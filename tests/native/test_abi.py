@@ -71,6 +71,8 @@ def test_no_struct_has_a_hole(name: str) -> None:
     assert used == ffi.sizeof(f"struct {name}")
 
 
-def test_python_sees_exactly_four_functions() -> None:
-    """The extension's functions: one makes init's memfd, one spawns, two make and close what is one spawn's own."""
-    assert {"bpm_make_init", "bpm_spawn", "bpm_plumb", "bpm_close"} == {name for name in dir(lib) if not name.startswith("BPM_")}
+def test_python_sees_exactly_five_functions() -> None:
+    """One makes init's memfd, one a template, one spawns, two make and close what is one spawn's own."""
+    assert {"bpm_make_init", "bpm_make_template", "bpm_spawn", "bpm_plumb", "bpm_close"} == {
+        name for name in dir(lib) if not name.startswith("BPM_")
+    }

@@ -15,6 +15,7 @@ import pytest
 from attrs import evolve
 
 from bpm._native import SpawnFailure, SpawnRequest, spawn
+from tests.effort import times
 from tests.inside import World, is_readable, wait_for
 from tests.native.callers import answer_of, check, children, in_child, leavings, libc
 
@@ -22,7 +23,6 @@ pytestmark = pytest.mark.needs_root
 
 PR_GET_DUMPABLE = 3
 LIMITS = 16  # RLIM_NLIMITS
-NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "user", "uts")
 KEPT = ("Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
 MASKS = ("SigBlk", "SigIgn", "SigCgt")
 
@@ -38,7 +38,7 @@ def state() -> dict[str, Any]:
         "root": os.readlink("/proc/thread-self/root"),
         "host name": os.uname().nodename,
         "limits": [resource.getrlimit(number) for number in range(LIMITS)],
-        "namespaces": [os.readlink(f"/proc/thread-self/ns/{name}") for name in NAMESPACES],
+        "namespaces": [os.readlink(link) for link in sorted(Path("/proc/thread-self/ns").iterdir())],
         "cgroup": Path("/proc/thread-self/cgroup").read_text(),
         "session": (os.getsid(0), os.getpgid(0), os.getppid()),
         "sigchld": signal.getsignal(signal.SIGCHLD),
@@ -144,7 +144,7 @@ def test_eight_threads_spawn_fifty_times_each(world: World) -> None:
     requests = [world.request("/bin/sh", "-c", f"exit {number}") for number in range(8)]
 
     def spawn_fifty(number: int) -> set[int]:
-        return {spawn_to_end(requests[number]) for _ in range(50)}
+        return {spawn_to_end(requests[number]) for _ in range(times(50))}
 
     with ThreadPoolExecutor(8) as pool:
         assert [{number} for number in range(8)] == list(pool.map(spawn_fifty, range(8)))
@@ -161,7 +161,7 @@ def test_threads_that_fail_and_threads_that_succeed_are_told_apart(world: World)
             return failure.stage.word
 
     with ThreadPoolExecutor(8) as pool:
-        assert ["0", "hostname"] * 50 == list(pool.map(outcome, range(100)))
+        assert ["0", "hostname"] * times(50) == list(pool.map(outcome, range(2 * times(50))))
 
 
 def test_other_threads_run_while_one_spawns(world: World) -> None:
@@ -175,10 +175,12 @@ def test_other_threads_run_while_one_spawns(world: World) -> None:
 
     thread = threading.Thread(target=count)
     thread.start()
-    for _ in range(50):
-        spawn_to_end(request)
-    over.set()
-    thread.join()
+    try:
+        for _ in range(50):
+            spawn_to_end(request)
+    finally:
+        over.set()
+        thread.join()
 
     assert counted[0] > 50
 
@@ -188,7 +190,7 @@ def test_three_hundred_spawns_leave_everything_as_it_was(world: World) -> None:
     request = world.request("/bin/true")
     spawn_to_end(request)
     before = leavings()
-    for _ in range(300):
+    for _ in range(times(300)):
         spawn_to_end(request)
     wait_for(lambda: leavings()[2] == before[2], 5)
 

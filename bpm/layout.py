@@ -7,7 +7,6 @@ always below ``/var/vcap``. To print one you must say which side you mean.
 from __future__ import annotations
 
 import posixpath
-from hashlib import sha256
 
 from attrs import frozen
 
@@ -79,6 +78,8 @@ class Layout:
 
     def volume_lock(self, path: str) -> str:
         """The lock file of one shared volume, outside."""
+        from hashlib import sha256  # OpenSSL comes with it; few need it
+
         return posixpath.join(self.locks, f"vol-{sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()}.lock")
 
 

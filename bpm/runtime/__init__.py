@@ -1,16 +1,22 @@
 """Makes things happen: prepares the host, starts, waits, stops, and keeps the records."""
 
+from bpm.cgroup import Usage
 from bpm.runtime.container import GRACE, QUIT_GRACE, Container
-from bpm.runtime.environment import Environment
+from bpm.runtime.environment import LARGEST_CONFIG, Environment
+from bpm.runtime.explain import Found, examine_program, permits
+from bpm.runtime.explain import find as find_inside
+from bpm.runtime.failure import explain_failure
 from bpm.runtime.lower import Descriptors, Source, lower
+from bpm.runtime.prepare import prepare as prepare_host
 from bpm.runtime.process import JobProcess
 from bpm.runtime.records import ExitRecord, Records, SpawnStop, StateRecord
 from bpm.runtime.startup import start
-from bpm.runtime.status import BrokenConfig, Listing, Status
+from bpm.runtime.status import BrokenConfig, Listing, Report, Status
 from bpm.runtime.visit import Channel, Visitor
 
 __all__ = [
     "GRACE",
+    "LARGEST_CONFIG",
     "QUIT_GRACE",
     "BrokenConfig",
     "Channel",
@@ -18,14 +24,22 @@ __all__ = [
     "Descriptors",
     "Environment",
     "ExitRecord",
+    "Found",
     "JobProcess",
     "Listing",
     "Records",
+    "Report",
     "Source",
     "SpawnStop",
     "StateRecord",
     "Status",
+    "Usage",
     "Visitor",
+    "examine_program",
+    "explain_failure",
+    "find_inside",
     "lower",
+    "permits",
+    "prepare_host",
     "start",
 ]

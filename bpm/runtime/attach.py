@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,8 +23,13 @@ from bpm.runtime.startup import launch
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals to the caller that are passed on to a program in the foreground."""
 
-# A pipe holds this much by default, pipe(7).
-CHUNK = 65536
+# A pipe holds 64 KiB by default, pipe(7). Where program and bpm wait for one another at each block, a busy machine
+# takes longer to let them take turns than all the copying takes. So the pipe is large, and one that is written to in
+# large blocks is left to fill for a moment.
+CHUNK, PIPE = 131072, 1048576
+LARGE = 16384
+MOMENT = 0.001  # seconds
+F_SETPIPE_SZ = 1031  # fcntl(2); Python names it since 3.10 only where its C library did
 
 
 def run_attached(
@@ -73,9 +80,12 @@ def pump(streams: tuple[Stream, Stream], container: Container) -> None:
         ready = [fd for fd, _ in poll.poll()]
         if pidfd in ready:
             break
-        for fd in ready:
-            if not by_fd[fd].pass_on():
+        sizes = {fd: by_fd[fd].pass_on() for fd in ready}
+        for fd, size in sizes.items():
+            if not size:
                 poll.unregister(fd)
+        if any(LARGE <= size < CHUNK for size in sizes.values()):
+            time.sleep(MOMENT)
     # What it left behind (with the host's pid namespace) may hold the pipes open for ever.
     container.kill()
     for stream in streams:
@@ -94,23 +104,29 @@ class Stream:
     def __init__(self, plan: ProcessPlan, output: int, log: int) -> None:
         self.targets = [log, output]
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
+        # One buffer for all that ever comes: fresh memory for each read costs as much as the read.
+        self._buffer = memoryview(bytearray(CHUNK))
+        try:
+            fcntl.fcntl(self.read_end, F_SETPIPE_SZ, PIPE)
+        except OSError:
+            pass  # All pipes together have become too large (pipe-user-pages-soft); a small one does.
         os.set_blocking(self.read_end, False)
         # The program may want to open /dev/stdout: a pipe has an owner and a mode as a file has.
         os.fchown(self.write_end, plan.identity.uid, plan.identity.gid)
 
-    def pass_on(self) -> bool:
-        """Passes on what is in the pipe; false when there was nothing, now or for ever."""
+    def pass_on(self) -> int:
+        """Passes on what is in the pipe, a chunk at most. How many bytes; 0 when there were none, now or for ever."""
         try:
-            data = os.read(self.read_end, CHUNK)
+            data = self._buffer[: os.readv(self.read_end, [self._buffer])]
         except BlockingIOError:
-            return False
+            return 0
         for target in tuple(self.targets):
             try:
                 write_all(target, data)
             except OSError:
                 # A reader that went away, a full disk: the program is not to suffer from it, nor the other target.
                 self.targets.remove(target)
-        return bool(data)
+        return len(data)
 
     def close_write_end(self) -> None:
         """Leaves the program's side to the program."""
@@ -125,7 +141,7 @@ class Stream:
         self.read_end = self.write_end = -1
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Writes all of it, waiting where the descriptor does not block."""
     rest = memoryview(data)
     while rest:

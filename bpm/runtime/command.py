@@ -24,6 +24,10 @@ def command(paths: JobLayout, process: str, log: Log) -> Iterator[None]:
             log.info("starting")
             try:
                 yield
+            except (BpmError, OSError) as error:
+                if not log.has_told(error):
+                    log.error("failed", error)
+                raise
             finally:
                 log.info("complete")
                 unlock = log.begin("releasing-lifecycle-lock")
@@ -40,7 +44,7 @@ def task(log: Log, name: str) -> Iterator[Log]:
     inner.info("starting")
     try:
         yield inner
-    except BpmError as error:
+    except (BpmError, OSError) as error:
         inner.error("failed", error)
         raise
     inner.info("complete")

@@ -18,18 +18,22 @@ from types import TracebackType
 from attrs import evolve
 
 from bpm._native import parse_exit
-from bpm.cgroup import Group, read_usage
+from bpm.cgroup import Group, Usage, read_usage
 from bpm.errors import CgroupError, HostError, NotRunning, RecordError
+from bpm.runtime.hit import find_hit_limit
 from bpm.runtime.lock import locked
 from bpm.runtime.lower import signal_number
+from bpm.runtime.measure import measure
 from bpm.runtime.records import (
     CLD_DUMPED,
     CLD_EXITED,
     NOBODY,
     OPERATOR,
     RUNNING,
+    STARTING,
     TIMEOUT,
     ExitRecord,
+    History,
     Records,
     StateRecord,
 )
@@ -38,6 +42,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bpm.plan import ProcessPlan
     from bpm.runtime.visit import Channel, Visitor
 
 GRACE = 15.0
@@ -84,6 +89,28 @@ class Container:
     def pidfd(self) -> int | None:
         """A descriptor that stands for its init, of this object's own; None when init was gone to begin with."""
         return self._pidfd
+
+    @property
+    def plan(self) -> ProcessPlan:
+        """What it was made from, whatever bpm.yml says by now.
+
+        Raises:
+            RecordError: That is not known any more.
+        """
+        return self._records.read_plan(self.state)
+
+    @property
+    def history(self) -> History:
+        """What a start that replaces it has to remember. Nothing of another boot, since nobody then saw it end."""
+        if self.state.boot_id != read_boot_id():
+            return History()
+        if self.state.phase == STARTING:
+            return History(self.state.restarts, self.state.last_exit)
+        return History(self.state.restarts + 1, self.wait())
+
+    def measure(self) -> Usage:
+        """What it uses now, and has used; see :class:`Usage`."""
+        return measure(self._group)
 
     @property
     def running(self) -> bool:
@@ -292,10 +319,19 @@ class Container:
         record, facts = ExitRecord(started_ns=self.state.started_ns), None
         if self._is_current():
             usage = read_usage(self._group)
-            record = evolve(record, oom_killed=bool(usage.oom_kills), memory_peak_bytes=usage.memory_peak)
+            record = evolve(
+                record,
+                oom_killed=bool(usage.oom_kills),
+                memory_peak_bytes=usage.memory_peak,
+                memory_failures=usage.memory_failures,
+                processes_peak=usage.processes_peak,
+                processes_failures=usage.processes_failures,
+                memory_stalled_ns=usage.memory_stalled_ns,
+            )
             facts = parse_exit(self._records.read_exit(self.id))
         if facts is not None:
-            return record.completed(facts)
+            record = record.completed(facts)
+            return evolve(record, limit=find_hit_limit(self._records, self.state, record))
         if reaped is None:
             return record
         exited = reaped.si_code == CLD_EXITED

@@ -7,6 +7,7 @@ only words them.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 
 from bpm.config import JobConfig, load
@@ -26,13 +27,13 @@ class Environment:
 
     Args:
         root: Its path; by default ``$BPM_BOSH_ROOT``, or else ``/var/vcap``.
-        user: The user's name; by default ``$BPM_USER``, or else ``vcap``. Looked up when it is needed.
+        user: The user's name; by default ``$BPM_USER``, or else ``vcap``. Looked up when it is needed; a User is not.
 
     Raises:
         HostError: The root is no directory.
     """
 
-    def __init__(self, root: str | None = None, user: str | None = None) -> None:
+    def __init__(self, root: str | None = None, user: str | User | None = None) -> None:
         self.layout = Layout(find_root(root))
         self.records = Records(self.layout)
         self._user = user
@@ -68,7 +69,10 @@ class Environment:
         """
         path = self.layout.job(check_job_name(job)).config
         try:
-            with open(path, "rb") as file:
+            # Non-blocking: what stands there may be a FIFO, to which nobody ever writes.
+            with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise JobNotFound(f"open {path}: not a regular file")
                 text = file.read(LARGEST_CONFIG + 1)
         except FileNotFoundError as error:
             raise JobNotFound(f"open {path}: no such file or directory") from error
@@ -90,17 +94,22 @@ class Environment:
 
     def list(self) -> Listing:
         """Every process, and what else runs."""
-        statuses: list[Status] = []
+        processes, broken = self.processes()
+        statuses = tuple(process.status() for process in processes)
+        known = {container_id(status.job, status.process) for status in statuses}
+        return Listing(statuses, tuple(self._strangers(known)), broken)
+
+    def processes(self) -> tuple[tuple[JobProcess, ...], tuple[BrokenConfig, ...]]:
+        """A handle for every process of every job with a bpm.yml, and the jobs that could not be looked into."""
+        processes: list[JobProcess] = []
         broken: list[BrokenConfig] = []
         for job in self.jobs():
             try:
                 names = dict.fromkeys(process.name for process in self.config(job).processes)
+                processes += [self.process(job, name) for name in names]
             except BpmError as error:
                 broken.append(BrokenConfig(job, error))
-                continue
-            statuses += [self.process(job, name).status() for name in names]
-        known = {container_id(status.job, status.process) for status in statuses}
-        return Listing(tuple(statuses), tuple(self._strangers(known)), tuple(broken))
+        return tuple(processes), tuple(broken)
 
     def _strangers(self, known: set[str]) -> Iterator[Status]:
         for identifier in self.records.ids():

@@ -29,6 +29,8 @@ MACHINES = {62: ("x86_64",), 3: ("x86_64", "i386", "i686"), 183: ("aarch64",), 4
 MACHINE_NAMES = {62: "x86_64", 3: "i386", 183: "aarch64", 40: "arm", 243: "riscv64", 21: "ppc64", 22: "s390x"}
 PT_INTERP = 3
 
+NOT_MOUNTED = "nothing mounts it into the container"
+
 # linux/binfmts.h: as much of a script's first line as the kernel reads.
 FIRST_LINE = 256
 
@@ -56,20 +58,25 @@ class Found:
 def explain(plan: ProcessPlan, number: int) -> str:
     """One sentence, without its full stop, on why the plan's program was refused with this errno."""
     try:
-        return _explain(plan, number)
+        problem = examine_program(plan)
     except OSError:  # What was there a moment ago has gone.
-        return f"{plan.argv[0]}: {describe_errno(number)}"
+        problem = ""
+    return problem or f"{plan.argv[0]}: {describe_errno(number)}"
 
 
-def _explain(plan: ProcessPlan, number: int) -> str:
+def examine_program(plan: ProcessPlan) -> str:
+    """What is wrong with executing the plan's program; empty when nothing is seen to be.
+
+    Raises:
+        OSError: We cannot look.
+    """
     program = plan.argv[0]
     tried = [posixpath.join(plan.workdir.path, os.fsdecode(path)) for path in candidates(plan)]
     if "/" in program:
-        return examine(plan, tried[0]) or f"{program}: {describe_errno(number)}"
+        return examine(plan, tried[0])
     for path in tried:
-        found = find(plan, path)
-        if not found.problem:
-            return examine(plan, path) or f"{path}: {describe_errno(number)}"
+        if not find(plan, path).problem:
+            return examine(plan, path)
     path = next((variable.value for variable in plan.env if variable.name == "PATH"), "")
     return f"there is no {program} in any directory of PATH ({path})"
 
@@ -78,7 +85,8 @@ def examine(plan: ProcessPlan, path: str, depth: int = 0) -> str:
     """What is wrong with executing ``path`` inside; empty when nothing is seen to be."""
     found = find(plan, path)
     if found.problem:
-        return found.problem
+        elsewhere = found.problem.endswith(NOT_MOUNTED)
+        return found.problem + (f"; `bpm explain {plan.job} {path}` tells which key would" if elsewhere else "")
     if found.outside is None:
         return f"{path} is no program"
     status = os.stat(found.outside, follow_symlinks=False)
@@ -87,15 +95,20 @@ def examine(plan: ProcessPlan, path: str, depth: int = 0) -> str:
     if not stat.S_ISREG(status.st_mode):
         return f"{path} is no regular file"
     if found.mount is not None and "noexec" in found.mount.options:
-        return f"{path} lies on {found.mount.target}, which is mounted noexec (because {found.mount.because})"
-    if not _may(plan, status, 1):
+        hint = "; allow_executions: true would change that" if "volumes[" in found.mount.because else ""
+        return f"{path} lies on {found.mount.target}, which is mounted noexec (because {found.mount.because}){hint}"
+    if not permits(plan, status, 1):
         owner = f"owner {status.st_uid}:{status.st_gid}, mode {stat.S_IMODE(status.st_mode):04o}"
         return f"{path} is not executable by {plan.identity.uid}:{plan.identity.gid} ({owner})"
     return _examine_contents(plan, path, found.outside, depth)
 
 
 def find(plan: ProcessPlan, path: str) -> Found:
-    """Follows an absolute path through the container, links and all."""
+    """Follows an absolute path through the container, links and all.
+
+    Raises:
+        PermissionError: We may not look where it leads, which root may.
+    """
     mounts = {clean_path(mount.target): mount for mount in plan.mounts}
     made = {link.path: link.target for link in plan.links}
     own = {parent for target in [*mounts, plan.workdir.path] for parent in _with_parents(target)}
@@ -116,6 +129,8 @@ def find(plan: ProcessPlan, path: str) -> Found:
             try:
                 if stat.S_ISLNK(os.lstat(below.outside).st_mode) and at not in mounts:
                     leads_to = os.readlink(below.outside)
+            except PermissionError:
+                raise  # It is the looker who may not, whatever the program may.
             except OSError as error:
                 return Found(at, None, below.mount, _missing(path, at, below.mount, error))
         if leads_to is not None:
@@ -146,7 +161,7 @@ def _missing(path: str, at: str, mount: Mount | None, error: OSError | None) -> 
     if error is not None and error.errno != errno.ENOENT:
         return f"{path}: {describe_errno(error.errno or 0)}"
     if mount is None and os.path.lexists(path):
-        return f"{path} exists on the host, but nothing mounts it into the container"
+        return f"{path} exists on the host, but {NOT_MOUNTED}"
     if mount is not None and mount.source != mount.target and os.path.lexists(path):
         other = f"in the container {mount.target} is {mount.source} (because {mount.because})"
         return f"{path} exists on the host, but {other}"
@@ -164,20 +179,20 @@ def _cannot_search(plan: ProcessPlan, directory: Found) -> str:
         status = os.stat(directory.outside, follow_symlinks=False)
     except OSError:
         return ""
-    if stat.S_ISDIR(status.st_mode) and not _may(plan, status, 1):
+    if stat.S_ISDIR(status.st_mode) and not permits(plan, status, 1):
         owner = f"owner {status.st_uid}:{status.st_gid}, mode {stat.S_IMODE(status.st_mode):04o}"
         return f"{directory.path} may not be entered by {plan.identity.uid}:{plan.identity.gid} ({owner})"
     return ""
 
 
-def _may(plan: ProcessPlan, status: os.stat_result, bit: int) -> bool:
-    """Whether the program's user has a permission (1 is execute, or search) by the file's mode."""
+def permits(plan: ProcessPlan, status: os.stat_result, bit: int) -> bool:
+    """Whether the program's user has a permission (4 read, 2 write, 1 execute or search) by the file's mode."""
     who = plan.identity
     overrides = {capability.name for capability in plan.capabilities} & {"DAC_OVERRIDE", "DAC_READ_SEARCH"}
-    if stat.S_ISDIR(status.st_mode) and overrides:
+    if "DAC_OVERRIDE" in overrides:
+        return stat.S_ISDIR(status.st_mode) or bit != 1 or bool(status.st_mode & 0o111)
+    if overrides and (bit == 4 or (bit == 1 and stat.S_ISDIR(status.st_mode))):
         return True
-    if not stat.S_ISDIR(status.st_mode) and "DAC_OVERRIDE" in overrides:
-        return bool(status.st_mode & 0o111)
     if status.st_uid == who.uid:
         return bool(status.st_mode & bit << 6)
     if status.st_gid == who.gid or status.st_gid in who.groups:

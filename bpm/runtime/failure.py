@@ -16,6 +16,11 @@ from bpm.runtime.explain import explain
 HINTS = {
     (Stage.CLONE, errno.EAGAIN): "a limit on processes was met: the cgroup's, or RLIMIT_NPROC",
     (Stage.CLONE, errno.ENOSPC): "the host has no more namespaces to give: see /proc/sys/user",
+    (Stage.CLONE, errno.EPERM): "CAP_SYS_ADMIN is missing, or a container that we run in filters clone3(2)",
+    (
+        Stage.MOUNTS,
+        errno.EPERM,
+    ): "in a user namespace of a container whose /proc is masked, no fresh one can be mounted",
     (Stage.MOUNTS, errno.ENOSPC): "the mount namespace is full: see /proc/sys/fs/mount-max",
     (Stage.MOUNTS, errno.ENOENT): "its target does not exist, and lies on the host, where bpm creates nothing",
     (Stage.MOUNTS, errno.ENOTDIR): "source and target are not both a directory, or both a file",
@@ -23,6 +28,10 @@ HINTS = {
     (Stage.MASKS, errno.ELOOP): "/dev/null inside is not the null device, or a link leads astray",
     (Stage.LIMITS, errno.EPERM): "bpm may not raise it above its own hard limit without CAP_SYS_RESOURCE",
 }
+
+# Where a call that was refused memory says something else: mkdir(2) on a tmpfs, and execve(2) with nowhere to put the
+# arguments.
+NO_MEMORY = {(Stage.MOUNTS, errno.ENOSPC), (Stage.INIT, errno.E2BIG)}
 
 
 def explain_failure(plan: ProcessPlan, group: Group, failure: SpawnFailure, what: str = "start") -> BpmError:
@@ -83,7 +92,7 @@ def describe_item(plan: ProcessPlan, failure: SpawnFailure) -> str:
 
 def reason(plan: ProcessPlan, group: Group, failure: SpawnFailure) -> str:
     """The kernel's answer, or what ended init without one."""
-    if limit := exceeded_limit(plan, group, failure.number):
+    if limit := exceeded_limit(plan, group, failure):
         return limit
     if failure.stage is Stage.PROGRAM and failure.number:
         return explain(plan, failure.number)
@@ -96,13 +105,14 @@ def reason(plan: ProcessPlan, group: Group, failure: SpawnFailure) -> str:
     return f"it ended with status {status} before it could run the program"
 
 
-def exceeded_limit(plan: ProcessPlan, group: Group, number: int) -> str:
+def exceeded_limit(plan: ProcessPlan, group: Group, failure: SpawnFailure) -> str:
     """Which limit of the cgroup a start did not fit into; empty where it was none of them."""
     usage = read_usage(group)
     # A host that is out of memory kills; a call that is refused its few pages has met the container's limit.
-    if number == errno.ENOMEM or (number == 0 and usage.oom_kills):
+    refused = failure.number == errno.ENOMEM or ((failure.stage, failure.number) in NO_MEMORY and usage.memory_failures)
+    if refused or (failure.number == 0 and usage.oom_kills):
         controller, what = "memory", "bytes of memory"
-    elif number == errno.EAGAIN and usage.processes_failures:
+    elif failure.number == errno.EAGAIN and usage.processes_failures:
         controller, what = "pids", "processes"
     else:
         return ""

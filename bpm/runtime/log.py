@@ -10,6 +10,8 @@ import json
 import os
 import time
 
+from bpm.errors import BpmError
+
 
 class Log:
     """Where the events of one command go.
@@ -26,11 +28,14 @@ class Log:
         self._data = data
         self._session = session
         self._begun = 0
+        self._told: list[BaseException] = []
 
     def begin(self, task: str) -> Log:
         """A log for one task within this one, whose events are named after it."""
         self._begun += 1
-        return Log(self._fd, f"{self._name}.{task}", self._data, f"{self._session}.{self._begun}")
+        log = Log(self._fd, f"{self._name}.{task}", self._data, f"{self._session}.{self._begun}")
+        log._told = self._told
+        return log
 
     def info(self, event: str, **data: str) -> None:
         """Writes that something happens."""
@@ -38,7 +43,12 @@ class Log:
 
     def error(self, event: str, error: BaseException, **data: str) -> None:
         """Writes that something failed, and why."""
-        self._write("error", event, {**data, "error": str(error)})
+        self._told.append(error)
+        self._write("error", event, data, describe(error))
+
+    def has_told(self, error: BaseException) -> bool:
+        """Whether this very error was written, here or by a task within."""
+        return any(told is error for told in self._told)
 
     def close(self) -> None:
         """Closes the file; to be called once, on the outermost log."""
@@ -46,21 +56,31 @@ class Log:
             os.close(self._fd)
             self._fd = None
 
-    def _write(self, level: str, event: str, data: dict[str, str]) -> None:
+    def _write(self, level: str, event: str, data: dict[str, str], error: str | None = None) -> None:
         if self._fd is None:
             return
+        told = {} if error is None else {"error": error}
         line = {
             "timestamp": timestamp(time.time_ns()),
             "level": level,
             "source": "bpm",
             "message": f"{self._name}.{event}",
-            "data": dict(sorted({**self._data, **data, "session": self._session}.items())),
+            "data": dict(sorted({**self._data, **data, **told, "session": self._session}.items())),
+            **told,
         }
         try:
             # One write of one line: O_APPEND keeps those of several bpm apart.
             os.write(self._fd, (json.dumps(line, separators=(",", ":")) + "\n").encode())
         except OSError:
             pass  # A full disk must not keep a job from being stopped.
+
+
+def describe(error: BaseException) -> str:
+    """An error as operators are shown it: a plain OSError as ``FILE: reason``, any of bpm's own as it words itself."""
+    if isinstance(error, OSError) and not isinstance(error, BpmError):
+        reason = error.strerror or str(error)
+        return f"{error.filename}: {reason}" if error.filename else reason
+    return str(error)
 
 
 def timestamp(nanoseconds: int) -> str:

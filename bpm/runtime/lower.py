@@ -201,10 +201,11 @@ class _Builder:
         self.plan = plan
         self.sources = sources
         # What is mounted where, with no component that says nothing: volumes may be called //a/ or /a/./b.
-        self.places = [clean_path(mount.target) for mount in plan.mounts]
+        self.places = [clean_path("/" + mount.target) for mount in plan.mounts]
         self.targets = frozenset(self.places)
         self.own: dict[str, bool] = {}  # each mount made so far: is it a file system of our own that can hold names?
         self.made: set[str] = {"/"}
+        self.sealed: list[Step] = []
 
     def build(self) -> Iterator[Step]:
         order = list(range(len(self.plan.mounts)))
@@ -220,7 +221,8 @@ class _Builder:
             source = self.sources[item]
             yield from self.place(self.places[item], item, directory=source is None or source.is_directory)
             yield from self.mount(item)
-        yield from self.place(clean_path(self.plan.workdir.path), NO_ITEM, directory=True)
+        yield from self.place(clean_path("/" + self.plan.workdir.path), NO_ITEM, directory=True)
+        yield from self.sealed
 
     def mount(self, item: int) -> Iterator[Step]:
         """The mount itself, and the nodes and links that live in it."""
@@ -229,6 +231,11 @@ class _Builder:
         if mount.kind == "bind":
             yield _bind(mount, item, self.sources[item])
         else:
+            if self.own[self.places[item]] and "ro" in mount.options:
+                # Names are made in it first.
+                mount = mount.without("ro")
+                path = _relative(mount.target, mount.because)
+                self.sealed.append(Step(StepKind.SEAL, item, path, set_attributes=RDONLY))
             yield _filesystem(mount, item)
         yield from self.furnish(self.places[item], item)
 
@@ -309,7 +316,7 @@ def _home(path: str, targets: Container[str]) -> str:
 
 
 def _relative(path: str, because: str) -> bytes:
-    return _bytes(clean_path(path), because).lstrip(b"/")
+    return _bytes(clean_path("/" + path), because).lstrip(b"/")
 
 
 # Words

@@ -17,7 +17,7 @@ from typing import TypeVar
 from bpm import safepath
 from bpm.errors import HookError, PlanError, PrepareError
 from bpm.layout import Layout
-from bpm.plan import Directory, LogFile, Mount, ProcessPlan, SharedVolume
+from bpm.plan import Directory, LogFile, Mount, MountPoint, ProcessPlan, SharedVolume
 from bpm.runtime.lock import locked
 from bpm.runtime.lower import Source
 
@@ -86,6 +86,8 @@ def prepare(plan: ProcessPlan) -> Prepared:
             run_hook(plan, prepared.stdio)
         for mount in plan.mounts:
             prepared.sources.append(open_source(mount))
+        for point in preparation.mount_points:
+            make_mount_point(point)
     except BaseException:
         prepared.close()
         raise
@@ -113,10 +115,25 @@ def open_log(log: LogFile) -> int:
     )
 
 
+def make_mount_point(point: MountPoint) -> None:
+    """Makes what a mount hangs over: a directory, or an empty file, as what is mounted is."""
+
+    def make() -> None:
+        if os.path.isdir(point.source):
+            safepath.make_directory(point.path, 0o700, point.uid, point.gid, chmod=False)
+            return
+        safepath.make_directory(os.path.dirname(point.path), 0o700, point.uid, point.gid, chmod=False)
+        os.close(safepath.open_log(point.path, 0o600, point.uid, point.gid))
+
+    _carry_out(f"create the mount point {point.path}", point.because, make)
+
+
 def open_source(mount: Mount) -> Source | None:
     """Opens what a bind mount shows."""
     if mount.kind != "bind":
         return None
+    if not mount.source.startswith("/"):
+        raise PlanError(mount.because, f"the path of what is mounted must be absolute: {mount.source!r}")
     fd = _carry_out(f"open {mount.source}", mount.because, lambda: safepath.open_source(mount.source))
     return Source(fd, is_directory=stat.S_ISDIR(os.fstat(fd).st_mode))
 

@@ -19,9 +19,9 @@ from bpm.runtime.attach import run_attached
 from bpm.runtime.command import command, open_log, reading, task
 from bpm.runtime.container import Container, find_container, read_boot_id
 from bpm.runtime.log import Log
-from bpm.runtime.records import FAILED, STARTING, ExitRecord, SpawnStop
+from bpm.runtime.records import FAILED, STARTING, ExitRecord, History, SpawnStop
 from bpm.runtime.startup import discard, heal, record_ahead, start_cleared
-from bpm.runtime.status import Status
+from bpm.runtime.status import Report, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,6 +134,28 @@ class JobProcess:
         finally:
             container.close()
 
+    def report(self) -> Report:
+        """All that is known of it: how it does, what it uses, how it ended last. Changes nothing."""
+        container = self.container()
+        status = self.status()
+        if container is None or status.state == "stopped":
+            if container is not None:
+                container.close()
+            return Report(status)
+        try:
+            state = container.state
+            return Report(
+                status,
+                program=container.program if status.state == "running" else None,
+                started_ns=state.started_ns,
+                restarts=state.restarts,
+                last_exit=status.last_exit or state.last_exit,
+                plan_digest=state.plan_digest,
+                usage=container.measure(),
+            )
+        finally:
+            container.close()
+
     def start(self, warn: Callable[[Problem], None] = lambda problem: None) -> Container:
         """Starts it, detached; returns once its program has been executed. One that runs already is left alone.
 
@@ -146,7 +168,7 @@ class JobProcess:
                 nothing is left of it but a status that says so.
         """
         with self._command("start") as log:
-            plan = self._read_plan(log, warn=warn)
+            plan, history = self._read_plan(log, warn=warn), History()
             try:
                 running = self.container()
                 if running is not None and running.running:
@@ -154,9 +176,9 @@ class JobProcess:
                     self._write_pidfile(running)
                     return running
                 with task(log, "start-process") as inner:
-                    self._clear(plan, inner)
+                    history = self._clear(plan, inner)
                     self._tell_of_plan(plan, inner)
-                    container = start_cleared(plan, inner.info)
+                    container = start_cleared(plan, inner.info, history)
                     try:
                         self._write_pidfile(container)
                     except BaseException:
@@ -167,7 +189,7 @@ class JobProcess:
                 return container
             except SpawnError as error:
                 # A container that could not be is shown as failed until it is stopped or started again.
-                failed = evolve(record_ahead(plan), phase=FAILED, spawn_failure=SpawnStop.of(error))
+                failed = evolve(record_ahead(plan, history), phase=FAILED, spawn_failure=SpawnStop.of(error))
                 self.environment.records.write(failed)
                 raise
 
@@ -259,11 +281,11 @@ class JobProcess:
         with reading(log):
             return self.plan(volumes, env, warn)
 
-    def _clear(self, plan: ProcessPlan, log: Log) -> None:
+    def _clear(self, plan: ProcessPlan, log: Log) -> History:
         """Removes a dead or broken predecessor."""
         if self.environment.records.exists(self.container_id):
             log.info("removing-stopped-process")
-        heal(self.environment.records, plan)
+        return heal(self.environment.records, plan)
 
     def _tell_of_plan(self, plan: ProcessPlan, log: Log) -> None:
         for dropped in plan.dropped:

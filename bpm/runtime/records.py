@@ -64,6 +64,8 @@ class StateRecord:
         shutdown_signal: ``TERM`` or ``INT``.
         started_ns: When, in nanoseconds since 1970.
         spawn_failure: Why there was nothing to run; None but in the phase ``failed``.
+        restarts: How often it was started after it had ended by itself, since it was last stopped.
+        last_exit: How it ended before that.
     """
 
     container_id: str
@@ -79,6 +81,8 @@ class StateRecord:
     shutdown_signal: str
     started_ns: int
     spawn_failure: SpawnStop | None = None
+    restarts: int = 0
+    last_exit: ExitRecord | None = None
 
     def to_json(self) -> str:
         """The record as JSON text."""
@@ -116,6 +120,12 @@ class ExitRecord:
         user_ns, system_ns: The processor time of the program and all its descendants that were reaped.
         max_rss_bytes: The largest resident size that any one of them had.
         memory_peak_bytes: The most that the whole container used, where the kernel counts it.
+        memory_failures: How often the container was about to go over its memory limit.
+        processes_peak: The most processes and threads that it had.
+        processes_failures: How often its limit on processes kept one from being made.
+        memory_stalled_ns: How long some of it waited for memory.
+        limit: The key of the limit that ended it, such as ``processes[0].limits.memory``; empty where none of its own
+            did.
     """
 
     exit_code: int | None = None
@@ -130,6 +140,11 @@ class ExitRecord:
     system_ns: int = 0
     max_rss_bytes: int = 0
     memory_peak_bytes: int | None = None
+    memory_failures: int | None = None
+    processes_peak: int | None = None
+    processes_failures: int | None = None
+    memory_stalled_ns: int | None = None
+    limit: str = ""
 
     @property
     def status(self) -> int | None:
@@ -163,6 +178,14 @@ class ExitRecord:
             RecordError: The text is no record of ours; ``path`` is the file that it names.
         """
         return from_json(text, ExitRecord, path=path)
+
+
+@frozen
+class History:
+    """What came before a start: how often it was restarted by now, and how it ended last."""
+
+    restarts: int = 0
+    last_exit: ExitRecord | None = None
 
 
 @frozen

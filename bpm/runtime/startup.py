@@ -27,7 +27,7 @@ from bpm.runtime.failure import explain_failure
 from bpm.runtime.lock import locked
 from bpm.runtime.lower import Descriptors, lower
 from bpm.runtime.prepare import Prepared, prepare
-from bpm.runtime.records import RUNNING, STARTING, Records, StateRecord
+from bpm.runtime.records import RUNNING, STARTING, History, Records, StateRecord
 from bpm.runtime.room import room_for
 
 # How many seconds what a predecessor left in the cgroup has to die.
@@ -48,19 +48,24 @@ def start(plan: ProcessPlan) -> Container:
         HostError: This kernel lacks something that bpm needs.
     """
     with locked(Layout(plan.root).process_lock(plan.container_id)):
-        heal(Records(Layout(plan.root)), plan)
-        return start_cleared(plan)
+        history = heal(Records(Layout(plan.root)), plan)
+        return start_cleared(plan, history=history)
 
 
-def start_cleared(plan: ProcessPlan, report: Callable[[str], None] = lambda event: None) -> Container:
+def start_cleared(
+    plan: ProcessPlan, report: Callable[[str], None] = lambda event: None, history: History | None = None
+) -> Container:
     """Starts it where nothing stands in the way. For a caller who holds the lock, and may want to hear what happens."""
     report("creating-job-prerequisites")
     with room_for(len(plan.mounts)) as limits, prepare(plan) as prepared:
-        return launch(plan, prepared, prepared.stdio, limits, report=report)
+        return launch(plan, prepared, prepared.stdio, limits, report=report, history=history)
 
 
-def heal(records: Records, plan: ProcessPlan) -> None:
+def heal(records: Records, plan: ProcessPlan) -> History:
     """Clears away what a predecessor left: a dead container, or one whose start or record was cut short.
+
+    Returns:
+        What is to be remembered of it.
 
     Raises:
         AlreadyRunning: It is alive.
@@ -70,14 +75,17 @@ def heal(records: Records, plan: ProcessPlan) -> None:
         found = find_container(records, plan.container_id)
     except RecordError:
         found = None  # The plan knows where its cgroup would be.
+    history = History()
     if found is not None:
         try:
             if found.running:
                 raise AlreadyRunning(f"{plan.container_id} is running already, with pid {found.pid}")
+            history = found.history
             found.remove()
         finally:
             found.close()
     discard(records, plan)
+    return history
 
 
 def discard(records: Records, plan: ProcessPlan) -> None:
@@ -97,6 +105,7 @@ def launch(
     *,
     die_with_parent: bool = False,
     report: Callable[[str], None] = lambda event: None,
+    history: History | None = None,
 ) -> Container:
     """Makes the cgroup, spawns, and keeps the records, on a prepared host.
 
@@ -105,17 +114,20 @@ def launch(
         inherited: Limits that the program has where the plan sets none.
         die_with_parent: Whether it ends with the thread that calls this.
         report: Is told what happens next.
+        history: What came before.
     """
     report("building-spec")
     policy = plan.seccomp
     seccomp_filter = compile_policy(policy, os.uname().machine) if policy is not None else b""
     records = Records(Layout(plan.root))
-    state = record_ahead(plan)
+    state = record_ahead(plan, history)
     records.write(state)
     try:
         report("creating-bundle")
         records.write_plan(plan)
         group = cgroup.create(plan.cgroup)
+        for setting in group.skipped:
+            report(f"not-enforced.{setting.file}")
         with group.open_for_join() as join:
             exit_record = records.open_exit(plan.container_id)
             try:
@@ -163,8 +175,9 @@ def complete(limits: tuple[Rlimit, ...], inherited: tuple[Rlimit, ...]) -> tuple
     return limits + tuple(limit for limit in inherited if limit.name not in named)
 
 
-def record_ahead(plan: ProcessPlan) -> StateRecord:
+def record_ahead(plan: ProcessPlan, history: History | None = None) -> StateRecord:
     """The record of a start that is about to happen."""
+    past = history or History()
     return StateRecord(
         container_id=plan.container_id,
         job=plan.job,
@@ -178,4 +191,6 @@ def record_ahead(plan: ProcessPlan) -> StateRecord:
         plan_digest=digest(plan),
         shutdown_signal=plan.shutdown_signal,
         started_ns=time.time_ns(),
+        restarts=past.restarts,
+        last_exit=past.last_exit,
     )

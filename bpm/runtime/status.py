@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from bpm.cgroup import Usage
 from bpm.errors import BpmError
 from bpm.layout import container_name
 from bpm.runtime.records import ExitRecord
+
+UNCOUNTED = Usage()
 
 
 @frozen
@@ -30,6 +33,29 @@ class Status:
     def name(self) -> str:
         """``JOB``, or ``JOB.PROCESS`` where they differ."""
         return container_name(self.job, self.process)
+
+
+@frozen
+class Report:
+    """One process, as ``bpm status`` shows it.
+
+    Args:
+        status: What ``bpm list`` shows of it.
+        program: The pid of its program, in the host's namespace, while it runs.
+        started_ns: When it was started, in nanoseconds since 1970; 0 when it is stopped.
+        restarts: How often it was started after it had ended by itself, since it was last stopped.
+        last_exit: How it ended: now in the state ``failed``, before its last restart in the state ``running``.
+        plan_digest: The digest of the plan that was carried out.
+        usage: What it uses and has used.
+    """
+
+    status: Status
+    program: int | None = None
+    started_ns: int = 0
+    restarts: int = 0
+    last_exit: ExitRecord | None = None
+    plan_digest: str = ""
+    usage: Usage = UNCOUNTED
 
 
 @frozen

@@ -175,7 +175,7 @@ def enter(
 
 
 def open_pipes(identity: Identity) -> Channel:
-    """Three pipes. The program's user may open /dev/stdin and its like: a pipe has an owner and a mode, as files have."""
+    """Three pipes. The program's user may open /dev/stdin and its like: pipes have owner and mode, as files have."""
     fds: list[int] = []
     try:
         for _ in range(3):
@@ -241,7 +241,8 @@ def _open_ptmx(pid: int, init: int) -> int:
     except UnsafePathError:
         raise
     except OSError as error:
-        if not opened and has_ended(init, LEAVING):
+        # What is left of an ending process has no root, and no mounts.
+        if has_ended(init, LEAVING):
             raise NotRunning(f"the container with pid {pid} has ended") from None
         raise UnsafePathError(place, os.strerror(error.errno or 0), error.errno or 0) from error
     finally:

@@ -209,6 +209,7 @@ class Walk:
         self.name = b""
         self.found: Thing | None = None
         self.exposed = False
+        self._last_link: UnsafePathError | None = None
 
     def __enter__(self) -> Walk:
         self.directory = _open_root()
@@ -293,6 +294,8 @@ class Walk:
             raise refuse(link, "")
         if self.exposed:
             raise refuse(link, self._setting())
+        if not pending:
+            self._last_link = refuse(link, " that leads nowhere", errno.ENOENT)
         target = os.readlink(b"", dir_fd=link.fd)
         pending.extend(_split(target))
         link.close()
@@ -339,7 +342,12 @@ class Walk:
             raise refuse(self.directory, f", where something of {_name(self.uid or 0)}'s was to be made")
 
     def make(self, mode: int) -> None:
-        """Makes the directory that was not found, ours until it is given away, and opens it."""
+        """Makes the directory that was not found, ours until it is given away, and opens it.
+
+        Not where a link leads nowhere: what it led to, such as a disk that is not attached, must not be made up for.
+        """
+        if self._last_link:
+            raise self._last_link
         self.check_making()
         made = False
         for _ in range(ATTEMPTS):

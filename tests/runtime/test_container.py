@@ -17,6 +17,7 @@ import bpm
 from bpm import Container, Environment, JobProcess, NotRunning
 from bpm.cgroup import Group
 from bpm.runtime.container import find_container, read_start_time
+from tests.effort import times
 
 pytestmark = pytest.mark.needs_root
 
@@ -178,7 +179,7 @@ def test_nothing_adds_up(web: Make):
         return len(os.listdir("/proc/self/fd")), mounts, len(children)
 
     before = count()
-    for _ in range(20):
+    for _ in range(times(20)):
         with process.start():
             pass
     assert before == count()

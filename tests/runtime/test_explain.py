@@ -63,7 +63,8 @@ def test_outside(failure, bosh_root: BoshRoot):
     """A file that only the host has is said to be just there."""
     program = bosh_root.path / "outside"
     program.write_text("#!/bin/sh\n")
-    expected = f"{program} exists on the host, but nothing mounts it into the container"
+    told = f"{program} exists on the host, but nothing mounts it into the container"
+    expected = f"{told}; `bpm explain web {program}` tells which key would"
     assert expected == reason(failure(lambda path: None, str(program)))
 
 
@@ -108,8 +109,8 @@ def test_noexec(failure, bosh_root: BoshRoot):
     error = failure(
         lambda path: None, f"{volume}/program", f", additional_volumes: [{{path: {volume}, mount_only: true}}]"
     )
-    because = "processes[0].additional_volumes[0]"
-    assert f"{volume}/program lies on {volume}, which is mounted noexec (because {because})" == reason(error)
+    told = f"{volume}/program lies on {volume}, which is mounted noexec (because processes[0].additional_volumes[0])"
+    assert f"{told}; allow_executions: true would change that" == reason(error)
 
 
 def test_missing_script_interpreter(failure):

@@ -46,11 +46,11 @@ def test_tasks_are_numbered_sessions(written):
 
 
 def test_an_error_is_in_the_data(written):
-    """An error is a line of level error, with the reason in its data; a newline in it does not break the line."""
+    """An error is a line of level error, with the reason in its data and beside it, all on one line."""
     log, read = written
     log.error("failed-to-parse-config", ValueError("a\nb"))
     (entry,) = map(json.loads, read())
-    assert ("error", "a\nb") == (entry["level"], entry["data"]["error"])
+    assert ("error", "a\nb", "a\nb") == (entry["level"], entry["data"]["error"], entry["error"])
 
 
 def test_nanoseconds_are_kept():

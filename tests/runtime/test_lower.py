@@ -289,3 +289,12 @@ def test_a_shared_volume_is_a_bind_like_any_other():
     plan = plan_of("processes: [{name: web, executable: /x, additional_volumes: [{path: /var/vcap/data/a}]}]")
     shared = evolve(plan, preparation=evolve(plan.preparation, shared_volumes=(SharedVolume("/var/vcap/data/a", "k"),)))
     assert lower_plan(plan) == lower_plan(shared)
+
+
+@pytest.mark.parametrize("target", ["/a/../b//c/", "//b/./c", "b/c", "/../b/c"])
+def test_a_target_means_what_it_means_inside(target: str):
+    """However a target is written, it starts at the container's root, and its parents are made there."""
+    plan = plan_of(PLAIN)
+    plan = evolve(plan, mounts=(*plan.mounts, Mount(target, "/usr", "bind", ("bind",), "the key")))
+    made = [step.path for step in lower_plan(plan) if step.path.startswith((b"b", b"a", b"."))]
+    assert [b"b", b"b/c", b"b/c"] == [path for path in made if path != b"bin"]

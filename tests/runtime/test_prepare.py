@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 
-from bpm import Environment, JobProcess, PrepareError
+from bpm import Environment, JobProcess, PlanError, PrepareError
 from bpm.plan import Mount, SharedVolume
 from bpm.runtime.prepare import prepare, share_volume
+from bpm.runtime.startup import discard
 from tests.conftest import BoshRoot
 
 pytestmark = pytest.mark.needs_root
@@ -150,3 +154,69 @@ def test_a_missing_shared_volume_is_named(environment: Environment):
     """A shared volume that does not exist is a PrepareError that names it."""
     with pytest.raises(PrepareError, match="share the volume /no/volume"):
         share_volume(environment.root, SharedVolume("/no/volume", "the key"))
+
+
+@pytest.fixture
+def below_tmp(job_user: pwd.struct_passwd) -> Iterator[tuple[BoshRoot, Environment]]:
+    """A BOSH root below /tmp, which inside is the job's own."""
+    with tempfile.TemporaryDirectory(prefix="bpm-root-", dir="/tmp") as directory:
+        os.chmod(directory, 0o755)
+        root = BoshRoot(Path(directory))
+        environment = Environment(directory, job_user.pw_name)
+        yield root, environment
+        discard(environment.records, environment.process("web").plan())
+
+
+def test_a_volume_hangs_in_the_jobs_own_tmp(below_tmp: tuple[BoshRoot, Environment]):
+    """With a BOSH root below /tmp, volumes (directories and files) are there inside, at each start."""
+    root, environment = below_tmp
+    directory, file = root.path / "data/extra", root.path / "data/file"
+    file.write_text("in a file")
+    root.add_job(
+        "web",
+        "processes:\n- name: web\n  executable: /bin/sh\n"
+        f"  args: [-c, 'cat {file} && echo said > {directory}/made']\n"
+        f"  additional_volumes: [{{path: {directory}, writable: true}}, {{path: {file}}}]\n",
+    )
+    process = environment.process("web")
+    for _ in range(2):
+        with process.start() as container:
+            assert 0 == container.wait(10).exit_code
+        assert "said\n" == (directory / "made").read_text()
+        (directory / "made").unlink()
+    inside = root.path / "data/web/tmp" / str(root.path).removeprefix("/tmp/")
+    assert "in a file" * 2 == Path(process.log_paths[0]).read_text()
+    mine = environment.user.uid
+    assert [mine] * 4 == [os.stat(path).st_uid for path in (inside, inside / "data", *(inside / "data").iterdir())]
+    assert b"" == (inside / "data/file").read_bytes()
+
+
+def test_a_planted_mount_point_is_refused(below_tmp: tuple[BoshRoot, Environment]):
+    """A link that the job's user put in the way of a mount point is refused by name, and nothing is made behind it."""
+    root, environment = below_tmp
+    volume = root.path / "data/extra"
+    root.add_job(
+        "web", f"processes: [{{name: web, executable: /bin/true, additional_volumes: [{{path: {volume}}}]}}]\n"
+    )
+    process = environment.process("web")
+    with process.start():
+        pass
+    first = root.path / "data/web/tmp" / str(root.path).split("/")[2]
+    shutil.rmtree(first)
+    target = root.path / "data/target"
+    target.mkdir()
+    first.symlink_to(target)
+    os.chown(first, environment.user.uid, -1, follow_symlinks=False)
+    with pytest.raises(
+        PrepareError, match=r"cannot create the mount point .*because processes.0..additional_volumes.0"
+    ):
+        process.start()
+    assert [] == list(target.iterdir())
+
+
+def test_a_relative_source_is_refused(web: Make):
+    """What is mounted is never looked up in bpm's own directory."""
+    plan = web("exit 0").plan()
+    plan = evolve(plan, mounts=(*plan.mounts, Mount("/x", "usr", "bind", ("bind",), "the key")))
+    with pytest.raises(PlanError, match=r"must be absolute: 'usr' .the key."):
+        prepare(plan)

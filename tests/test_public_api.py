@@ -11,9 +11,9 @@ import pytest
 import bpm
 
 
-def test_all_is_sorted():
-    """__all__ is sorted and names nothing twice."""
-    assert sorted(set(bpm.__all__)) == list(bpm.__all__)
+def test_all_names_nothing_twice():
+    """__all__ names nothing twice; that it is in order, ruff sees to."""
+    assert sorted(set(bpm.__all__)) == sorted(bpm.__all__)
 
 
 @pytest.mark.parametrize("name", bpm.__all__)
@@ -26,7 +26,7 @@ def test_every_name_is_there_and_documented(name: str):
 
 def test_everything_public_is_named():
     """What the package shows by dir() is __all__, and nothing else is given away."""
-    assert bpm.__all__ == dir(bpm)
+    assert sorted(bpm.__all__) == dir(bpm)
     with pytest.raises(AttributeError, match="module 'bpm' has no attribute 'nothing'"):
         bpm.nothing
 
@@ -45,7 +45,10 @@ def test_every_error_is_public():
         ("import bpm; bpm.__version__", ["attr", "yaml", "json", "bpm.errors", "bpm._native"]),
         ("from bpm import ConfigError", ["yaml", "bpm._native", "bpm.plan"]),
         ("from bpm import load", ["bpm._native", "bpm.runtime", "subprocess"]),
-        ("from bpm import Environment", ["subprocess", "asyncio", "dataclasses", "pathlib", "ctypes", "tempfile"]),
+        (
+            "from bpm import Environment",
+            ["bpm.insight", "subprocess", "asyncio", "dataclasses", "pathlib", "ctypes", "tempfile"],
+        ),
     ],
 )
 def test_names_cost_what_they_need(program: str, absent: list[str]):

@@ -25,17 +25,26 @@ if TYPE_CHECKING:
 
 
 COMMANDS = {
+    "check": "find what is wrong with a bpm.yml, without running anything",
+    "doctor": "tell what this host can do",
+    "explain": "tell why a path is as it is inside, and what would change it",
     "list": "show every process and its state",
     "logs": "show what a process wrote",
     "pid": "print the pid of a process",
+    "plan": "show what a start would do, and why",
     "run": "run a process in the foreground",
     "shell": "open a shell where a process runs",
     "start": "start a process",
+    "status": "show all that is known of processes",
     "stop": "stop a process",
+    "top": "show what all processes use, live",
     "trace": "show the system calls of a process",
     "version": "print the version",
 }
 """Every command's name, and what it does."""
+
+OPEN_TO_ALL = frozenset({"check", "doctor", "explain", "plan"})
+"""Those that change nothing and show nothing of root's, so that everyone may use them."""
 
 
 def load_command(name: str) -> Command:

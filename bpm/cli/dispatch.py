@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
-from bpm.cli.commands import COMMANDS, load_command
+from bpm.cli.commands import COMMANDS, OPEN_TO_ALL, load_command
 from bpm.cli.failure import INTERNAL_ERROR, Failure, describe, describe_bug
 from bpm.cli.flags import Arguments, UsageError, find_command
 from bpm.cli.output import STDERR, STDOUT, complain, open_standard_descriptors, print_line, write
 from bpm.cli.usage import ABOUT, COMMON_FLAGS, describe_command_usage, describe_usage
 
 NOT_ROOT = "bpm must be run as root. Please run 'sudo -i' to become the root user."
+
+AT_SECURE = 23  # linux/auxvec.h
 
 # As a shell has it: 128 and the signal's number.
 INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13
@@ -28,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         open_standard_descriptors()
+        refuse_borrowed_power()
         return dispatch(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -58,12 +61,14 @@ def run_command(name: str, argv: list[str]) -> int:
         arguments.read(argv)
         if arguments.switch("help"):
             return run_help([name])
-        require_root()
+        if name not in OPEN_TO_ALL:
+            require_root()
         if arguments.switch("version"):
             return print_version()
         return command.run(arguments)
     except UsageError as error:
-        return refuse(describe_command_usage(name, command), error)
+        status = getattr(command, "WRONG_USAGE", 1)
+        return refuse(describe_command_usage(name, command), error, status)
 
 
 def run_without_command(argv: list[str]) -> int:
@@ -110,8 +115,20 @@ def print_version() -> int:
     return 0
 
 
+def refuse_borrowed_power() -> None:
+    """Refuses to run as a setuid or setgid program, or by file capabilities: its caller would use another's power."""
+    borrowed = os.getuid() != os.geteuid() or os.getgid() != os.getegid()
+    if not borrowed and os.geteuid() != 0:
+        # Capabilities of the file's are none of the ids', but the kernel tells: getauxval(3).
+        import ctypes
+
+        borrowed = bool(ctypes.CDLL(None).getauxval(AT_SECURE))
+    if borrowed:
+        raise Failure("bpm must not be made setuid or setgid, nor be given file capabilities")
+
+
 def require_root() -> None:
-    """Refuses to go on as anyone else: everything that a command looks at is root's."""
+    """Refuses to go on as anyone else: everything that most commands look at is root's."""
     if os.geteuid() != 0:
         raise Failure(NOT_ROOT)
 
@@ -121,12 +138,12 @@ def unknown_command(name: str) -> Failure:
     return Failure(f'unknown command "{name}" for "bpm"')
 
 
-def refuse(usage: str, error: UsageError) -> int:
+def refuse(usage: str, error: UsageError, status: int = 1) -> int:
     """Shows how it is done, and what was wrong, where that needs words."""
     write(STDERR, usage.encode())
     if str(error):
         complain(f"\nError: {error}")
-    return 1
+    return status
 
 
 def report(error: Exception) -> int:

@@ -8,7 +8,7 @@ from bpm.cli.output import complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpm import JobProcess, Problem
+    from bpm import Environment, JobNotFound, JobProcess, Problem
 
 PROCESS = Flag("process", "p", kind=TEXT, value="NAME", help="which of the job's processes; else the one named like it")
 
@@ -47,3 +47,62 @@ def failure_of(what: str, error: Exception, tail: str = "") -> Failure:
     if isinstance(error, (ConfigError, JobNotFound)):
         return Failure(f"failed to parse job configuration: {error}")
     return Failure(f"{what}: {describe(error)}{tail}")
+
+
+def find_known_process(arguments: Arguments) -> JobProcess:
+    """The process that the command line names, for commands that only look: it is in a job's bpm.yml.
+
+    Raises:
+        UsageError: It names no job.
+        JobNotFound, ProcessNotFound: There is none; the error names those that there are.
+    """
+    if not arguments.words or not arguments.words[0]:
+        raise UsageError("must specify a job")
+    job = arguments.words[0]
+    environment = find_environment()
+    if job not in environment.jobs():
+        raise unknown_job(environment, job)
+    return pick_process(environment, job, arguments.text("process"))
+
+
+def pick_process(environment: Environment, job: str, name: str) -> JobProcess:
+    """One of a job's processes: the one of this name, or else the one named like the job, or else the only one."""
+    from bpm import ProcessNotFound
+    from bpm.cli.style import plain
+
+    there = [process.name for process in environment.config(job).processes]
+    wanted = name or (there[0] if len(there) == 1 else job)
+    if wanted in there:
+        return environment.process(job, wanted)
+    shown = ", ".join(map(plain, there)) or "none"
+    raise ProcessNotFound(f'there is no process "{plain(wanted)}" in the job {plain(job)} (processes there: {shown})')
+
+
+def find_environment() -> Environment:
+    """The BOSH root, for commands that only look: it can be another machine's, whose user this one does not know."""
+    from bpm import Environment, HostError, User
+
+    environment = Environment()
+    try:
+        environment.user  # noqa: B018 - it is looked up only when it is asked for
+    except HostError as error:
+        who = f"the one of a BOSH stemcell, {User().uid}:{User().gid}, is meant"
+        complain(f"bpm: note: {str(error).partition(': ')[0]}; {who}")
+        return Environment(user=User())
+    return environment
+
+
+def unknown_job(environment: Environment, job: str) -> JobNotFound:
+    """What to raise for a job that is none: the error names those that there are."""
+    from difflib import get_close_matches
+
+    from bpm import JobNotFound
+    from bpm.cli.style import plain
+
+    jobs = environment.jobs()
+    near = get_close_matches(job, jobs, 1)
+    guess = f'; did you mean "{plain(near[0])}"?' if near else ""
+    there = ", ".join(map(plain, jobs)) or "none"
+    return JobNotFound(
+        f'there is no job "{plain(job)}" in {environment.layout.jobs.outside}{guess} (jobs there: {there})'
+    )

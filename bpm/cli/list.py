@@ -8,10 +8,13 @@ from bpm.cli.output import complain, print_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bpm import BrokenConfig, ExitRecord, Status
+    from bpm import BrokenConfig, ExitRecord, Listing, Status
 
 WORDS = ""
-FLAGS = (Flag("long", "l", help="show how failed ones ended, too"),)
+FLAGS = (
+    Flag("json", help="print a JSON object"),
+    Flag("long", "l", help="show how failed ones ended, too"),
+)
 
 
 def run(arguments: Arguments) -> int:
@@ -23,9 +26,26 @@ def run(arguments: Arguments) -> int:
         complain_of(broken)
     for stranger in listing.strangers:
         complain(f"{stranger.name} is running with pid {stranger.pid}, but no job's configuration has it")
+    if arguments.switch("json"):
+        print_json(listing)
+        return 0
     for line in align(rows(listing.processes, arguments.switch("long"))):
         print_line(line)
     return 0
+
+
+def print_json(listing: Listing) -> None:
+    """The same for machines, with what stderr tells."""
+    from json import dumps
+
+    from bpm.cli.record import status_to_record
+
+    record = {
+        "processes": [status_to_record(status) for status in listing.processes],
+        "strangers": [status_to_record(status) for status in listing.strangers],
+        "broken": [{"job": broken.job, "error": describe(broken.error)} for broken in listing.broken],
+    }
+    print_line(dumps(record, indent=2))
 
 
 def rows(statuses: tuple[Status, ...], long: bool) -> list[list[str]]:
@@ -55,6 +75,8 @@ def describe_exit(record: ExitRecord | None) -> str:
         words.append("core dumped")
     if record.oom_killed:
         words.append("out of memory")
+    if record.limit:
+        words.append(f"by {record.limit}")
     if record.ended_ns:
         import time
 

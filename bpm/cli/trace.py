@@ -51,6 +51,8 @@ def trace(pid: int) -> int:
         raise Failure("failed to trace job-process: strace is not installed") from None
     for number in told:
         os.kill(tracers[0], number)
+    # Waited for without being reaped, so that its number is its own for as long as a signal may be passed on.
+    os.waitid(os.P_PID, tracers[0], os.WEXITED | os.WNOWAIT)
     status = os.waitstatus_to_exitcode(os.waitpid(tracers.pop(), 0)[1])
     if told or status == 0:
         return 0

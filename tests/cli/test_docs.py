@@ -18,7 +18,7 @@ def test_every_command_is_in_the_manual(name: str) -> None:
     section = SECTIONS[name]
 
     assert f"bpm {name}" in section
-    assert [] == [flag.name for flag in load_command(name).FLAGS if f"-{flag.short}" not in section]
+    assert [] == [flag.name for flag in load_command(name).FLAGS if f"-{flag.short or '-' + flag.name}" not in section]
 
 
 def test_the_manual_has_no_other_command() -> None:
@@ -27,7 +27,7 @@ def test_the_manual_has_no_other_command() -> None:
     assert sorted(COMMANDS) == sorted(SECTIONS.keys() - {"Exit statuses", "Environment variables"})
 
 
-@pytest.mark.parametrize("variable", ["BPM_BOSH_ROOT", "BPM_USER", "BPM_DEBUG"])
+@pytest.mark.parametrize("variable", ["BPM_BOSH_ROOT", "BPM_USER", "BPM_DEBUG", "NO_COLOR"])
 def test_every_variable_is_in_the_manual(variable: str) -> None:
     """Every variable that bpm reads is in docs/cli.md, and every one that is there is read somewhere."""
     sources = "".join(path.read_text() for path in (CHECKOUT / "bpm").rglob("*.py"))

@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard bpm/_native/*.[ch]) build_ffi.py setup.py pyproject.toml
 CFLAGS_LINT := -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Ibpm/_native
 
-.PHONY: help build run test lint check-c golden bench wheel clean
+AARCH64_CC := aarch64-linux-gnu-gcc
+CFLAGS_AARCH64 := -std=gnu11 -O2 -Wall -Wextra -Werror -Ibpm/_native
+
+.PHONY: check-aarch64 help build run test lint check-c golden bench wheel clean
 .DELETE_ON_ERROR:
 
 help: ## print the targets
@@ -29,8 +32,16 @@ check-c:
 	$(CC) $(CFLAGS_LINT) -DBPM_INIT_PATH='"x"' bpm/_native/spawn.c bpm/_native/letter.c bpm/_native/child.c bpm/_native/rootfs.c bpm/_native/plumb.c
 	$(CC) $(CFLAGS_LINT) -ffreestanding bpm/_native/init.c
 
-golden: $(VENV)/.tools ## write the golden plans anew, to be read as a diff
+check-aarch64: ## compile the C for aarch64 (Debian: gcc-aarch64-linux-gnu)
+	@mkdir -p build/aarch64
+	$(AARCH64_CC) $(CFLAGS_AARCH64) -ffreestanding -fno-stack-protector -static -nostdlib -no-pie -o build/aarch64/init bpm/_native/init.c
+	for file in $(filter-out bpm/_native/init.c,$(wildcard bpm/_native/*.c)); do \
+		$(AARCH64_CC) $(CFLAGS_AARCH64) -DBPM_INIT_PATH='"build/aarch64/init"' -c -o build/aarch64/$$(basename $$file .c).o $$file || exit 1; \
+	done
+
+golden: $(VENV)/.tools ## write the golden plans and the plan's schema anew, to be read as a diff
 	$(BIN)/python -m tests.plan.golden
+	$(BIN)/python -m tests.insight.publish
 
 bench: $(VENV)/.tools ## the speed bounds, as ratios in one run (as root)
 	$(BIN)/python -m tests.bench

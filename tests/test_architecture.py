@@ -28,9 +28,10 @@ ALLOWED = {
     "host": {"plan", "cgroup", "config", "layout", "errors", "_native"},
     "runtime": {"plan", "cgroup", "host", "safepath", "_native", "layout", "errors", "config"},
     "sandbox": {"plan", "runtime", "errors", "layout"},
+    "insight": {"runtime", "host", "cgroup", "plan", "config", "layout", "errors"},
     "cli": {"bpm"},
     "__main__": {"cli", "bpm"},
-    "__init__": {"version", "errors", "config", "plan", "host", "runtime", "sandbox"},
+    "__init__": {"version", "errors", "config", "plan", "host", "runtime", "insight", "sandbox"},
 }
 
 # What a room that only computes has no business with: the machine, time, chance.

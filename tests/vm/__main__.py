@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -15,8 +16,8 @@ from queue import SimpleQueue
 from tests.effort import SLOW_HOST
 from tests.vm.hosts import HOSTS, Host
 from tests.vm.kernels import get_kernel
-from tests.vm.machine import Outcome, run
-from tests.vm.report import Result, Tally, read_tally, write_table
+from tests.vm.machine import Outcome, end_all, run
+from tests.vm.report import Result, read_tally, write_table
 
 # What touches no kernel is the same on all of them.
 PURE = {"bench", "config", "data", "inside", "plan", "vm"}
@@ -41,8 +42,14 @@ def main() -> int:
         finally:
             cpus.put(cpu)
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ThreadPoolExecutor(cpus.qsize()) as pool:
-        results = list(pool.map(test, hosts))
+        try:
+            results = list(pool.map(test, hosts))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_all()
+            raise
     if arguments.table:
         write_table([result for result in results if result])
     return 0 if all(result and result.tally.run and not result.tally.failed for result in results) else 1

@@ -1,87 +1,101 @@
 """Pid 1 of a throw-away machine: makes a Linux host of the wanted kind, runs one command in it, and powers off.
 
-Executed as a file, by ``python -IS``, with the standard library alone, and with no file system but the root, read-only::
+Executed by ``python -IS``, so with the standard library alone, and with no file system but a root that is read-only::
 
-    boot     pid 1: the root, /dev, /proc, /sys; then systemd, or the cgroup hierarchies and `serve`
-    serve    runs the command, or a container for it; keeps its exit status
-    contain  pid 1 of that container
+    boot     pid 1: makes the root, /dev, /proc, /sys; becomes systemd, or mounts the hierarchies and goes on to serve
+    serve    runs the command, or a container for it; keeps its exit status; powers off
+    contain  pid 1 of that container: runs the command
 
-What it is told, and what it tells, are files in the directory that is its argument: see machine.py.
+machine.py writes its orders, and reads what it leaves in the directory that they call ``out``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
+import socket
+import struct
 import sys
 import tty
+from collections.abc import Callable
+from typing import Any
+
+Orders = dict[str, Any]
 
 NOSUID, NODEV, NOEXEC = 2, 4, 8
 MS_REC, MS_SHARED = 1 << 14, 1 << 20
 MNT_DETACH = 2
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 POWER_OFF = 0x4321FEDC
 # There is User Mode Linux for x86 only.
 SYS_PIVOT_ROOT, SYS_FINIT_MODULE = 155, 313
 
 CGROUPS = "/sys/fs/cgroup"
+CONTAINER = CGROUPS + "/container"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(directory: str, phase: str) -> None:
-    with open(directory + "/orders.json") as file:
+def main(orders_file: str, phase: str) -> None:
+    with open(orders_file) as file:
         orders = json.load(file)
     if phase == "boot":
-        enter_overlay(orders["module"])
-        mount_kernel_file_systems()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 524288))  # as under systemd
-        mount("hostfs", directory + "/out", directory + "/out", 0)
-        check("make / shared", libc.mount(None, b"/", None, MS_REC | MS_SHARED, None))  # as systemd has it
-        if orders["systemd"]:
-            start_systemd(program(orders, directory, "serve"))
-        mount_hierarchies(orders["hierarchy"])
-    if phase == "contain":
+        boot(orders, program(orders, orders_file, "serve"))
+    elif phase == "contain":
         mount("proc", "/proc")
         mount("cgroup2", CGROUPS)
-        sys.exit(run(orders["command"], orders, directory))
-    serve(orders, directory)
+        sys.exit(run(orders["command"], lambda: enter(orders)))
+    serve(orders, program(orders, orders_file, "contain"))
 
 
-def serve(orders: dict, directory: str) -> None:
+def program(orders: Orders, orders_file: str, phase: str) -> list[str]:
+    """This program again."""
+    return [orders["python"], "-IS", os.path.abspath(__file__), orders_file, phase]
+
+
+def boot(orders: Orders, service: list[str]) -> None:
+    """Make a host of this kernel; returns where there is no systemd to do the rest."""
+    enter_overlay(orders["module"])
+    mount_kernel_file_systems()
+    raise_loopback()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 524288))  # as under systemd
+    mount("hostfs", orders["out"], orders["out"], 0)
+    check("make / shared", libc.mount(None, b"/", None, MS_REC | MS_SHARED, None))  # as systemd has it
+    if orders["systemd"]:
+        become_systemd(service)
+    mount_hierarchies(orders["hierarchy"])
+
+
+def serve(orders: Orders, container: list[str]) -> None:
+    """Run what was ordered, with the serial line for its output; keep its exit status; power off."""
     line = os.open("/dev/ttyS0", os.O_RDWR | os.O_NOCTTY)
     tty.setraw(line)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, source in enumerate((nothing, line, line)):
         os.dup2(source, descriptor)
     if orders["nested"]:
-        os.mkdir(CGROUPS + "/container")
-        write(CGROUPS + "/container/cgroup.procs", "0")
+        os.mkdir(CONTAINER)
         namespaces = ["--cgroup", "--mount", "--pid", "--uts", "--ipc"]
-        status = run(["unshare", *namespaces, "--fork", *program(orders, directory, "contain")])
+        command = ["unshare", *namespaces, "--fork", *container]
+        status = run(command, lambda: write(CONTAINER + "/cgroup.procs", "0"))
     else:
-        status = run(orders["command"], orders, directory)
-    write(directory + "/out/status", str(status))
+        status = run(orders["command"], lambda: enter(orders))
+    write(orders["out"] + "/status", str(status))
     os.sync()
     libc.reboot(POWER_OFF)
 
 
-def program(orders: dict, directory: str, phase: str) -> list[str]:
-    """This program again."""
-    return [orders["python"], "-IS", os.path.abspath(__file__), directory, phase]
-
-
-def run(command: list[str], orders: dict | None = None, directory: str = "") -> int:
-    """Run a command to its end, with the environment that was ordered, and wait for whatever is left to pid 1."""
+def run(command: list[str], prepare: Callable[[], object]) -> int:
+    """Run a command to its end, which a child prepares for, and wait for all that is left to pid 1 meanwhile."""
     child = os.fork()
     if not child:
         try:
             os.setsid()
-            if orders:
-                describe_host(directory + "/out/host.json", orders)
-                os.chdir(orders["directory"])
-            os.execvpe(command[0], command, orders["environment"] if orders else os.environ)
+            prepare()
+            os.execvp(command[0], command)
         except Exception as error:
             print(f"cannot run {command[0]}: {error}", file=sys.stderr, flush=True)
             os._exit(127)
@@ -90,6 +104,34 @@ def run(command: list[str], orders: dict | None = None, directory: str = "") -> 
         if pid == child:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+
+
+def enter(orders: Orders) -> None:
+    """Say what this host is; then have the directory and the environment that were ordered."""
+    write(orders["out"] + "/host.json", json.dumps(describe_host()))
+    os.chdir(orders["directory"])
+    os.environ.clear()
+    os.environ.update(orders["environment"])
+
+
+def describe_host() -> dict[str, object]:
+    """What this host is, as it shows itself to the command."""
+    hierarchies = []
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            mount_point = line.split()[4]
+            kind, _, options = line.rpartition(" - ")[2].split()
+            if kind == "cgroup2":
+                with open(mount_point + "/cgroup.controllers") as controllers:
+                    hierarchies.append(f"v2 ({controllers.read().strip() or 'no controllers'})")
+            elif kind == "cgroup":
+                words = [word for word in options.split(",") if word not in ("rw", "xattr")]
+                hierarchies.append("v1 " + ",".join(words))
+    with open("/proc/self/cgroup") as file:
+        own = sorted({line.rstrip("\n").split(":", 2)[2] for line in file})
+    with open("/proc/1/comm") as file:
+        pid1 = file.read().strip()
+    return {"kernel": os.uname().release, "pid1": pid1, "hierarchies": sorted(hierarchies), "own": own}
 
 
 def enter_overlay(module: str) -> None:
@@ -122,6 +164,11 @@ def mount_kernel_file_systems() -> None:
     link("/dev/ptmx", "pts/ptmx")
 
 
+def raise_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+
+
 def mount_hierarchies(kind: str) -> None:
     """What systemd would mount: v2; or v1, a hierarchy each; or hybrid, which is v1 with an empty v2 beside it."""
     if kind == "v2":
@@ -143,7 +190,7 @@ def mount_hierarchies(kind: str) -> None:
         mount("cgroup2", CGROUPS + "/unified", "nsdelegate")
 
 
-def start_systemd(service: list[str]) -> None:
+def become_systemd(service: list[str]) -> None:
     """Become systemd, with the system bus and one service: none of this machine's own."""
     units = "/etc/systemd/system/"
     for name in os.listdir(units):
@@ -190,28 +237,6 @@ SLOW_AND_OF_NO_USE = (
     "systemd-update-utmp.service",
     "timers.target",
 )
-
-
-def describe_host(path: str, orders: dict) -> None:
-    """Write what this host is, as it shows itself to the command."""
-    mounted = []
-    with open("/proc/self/mountinfo") as file:
-        for line in file:
-            mount_point = line.split()[4]
-            kind, _, options = line.rpartition(" - ")[2].split()
-            if kind == "cgroup2":
-                with open(mount_point + "/cgroup.controllers") as controllers:
-                    mounted.append(f"v2 ({controllers.read().strip() or 'no controllers'})")
-            elif kind == "cgroup":
-                mounted.append(
-                    "v1 " + ",".join(option for option in options.split(",") if option not in ("rw", "xattr"))
-                )
-    with open("/proc/self/cgroup") as file:
-        places = sorted({line.rstrip("\n").split(":", 2)[2] for line in file})
-    hierarchy = {"hierarchies": sorted(mounted), "own": places}
-    with open("/proc/1/comm") as file:
-        pid1 = file.read().strip()
-    write(path, json.dumps({"kernel": os.uname().release, "pid1": pid1, **hierarchy}))
 
 
 def mount(kind: str, where: str, options: str = "", flags: int = NOSUID | NODEV | NOEXEC) -> None:

@@ -6,8 +6,8 @@ suite wants its libc too, so that is fetched with it, and laid beside it.
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
 import struct
 import subprocess
 import tarfile
@@ -93,24 +93,21 @@ def _fetch(suite: str, private: Path, into: Path) -> None:
 def _unpack(package: Path, into: Path) -> None:
     """The few files of a package that are wanted, side by side."""
     command = ["dpkg-deb", "--fsys-tarfile", str(package)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as unpacked:
-        with tarfile.open(fileobj=unpacked.stdout, mode="r|") as members:
-            for member in members:
-                name = os.path.basename(member.name)
-                source = members.extractfile(member) if member.isfile() and name in _WANTED else None
-                if source is not None:
-                    with open(into / name, "wb") as target:
-                        shutil.copyfileobj(source, target)
-                    os.chmod(into / name, member.mode)
-    if unpacked.returncode:
-        raise subprocess.CalledProcessError(unpacked.returncode, command)
+    unpacked = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(unpacked)) as members:
+        for member in members:
+            name = os.path.basename(member.name)
+            file = members.extractfile(member) if member.isfile() and name in _WANTED else None
+            if file is not None:
+                (into / name).write_bytes(file.read())
+                (into / name).chmod(member.mode)
 
 
 def _set_interpreter(program: Path, interpreter: Path) -> None:
     """Write another dynamic linker's path into a program.
 
-    Running it by ``ld.so PROGRAM`` would not do: this kernel's memory begins where its own heap does, and that is where
-    the program that was executed says. So the path is appended, and the header PT_INTERP, see elf(5), made to point there.
+    To execute ``ld.so PROGRAM`` would not do: this kernel's memory begins where its heap does, which then is ld.so's,
+    far from it. So the path is appended, and the header PT_INTERP, see elf(5), made to point there.
     """
     text = bytearray(program.read_bytes())
     headers, size, count = struct.unpack_from("<Q", text, 32)[0], *struct.unpack_from("<HH", text, 54)

@@ -21,6 +21,8 @@ MEMORY = "2G"
 
 _CONSOLE_LINES = 40
 
+_running: set[int] = set()
+
 
 @frozen
 class Outcome:
@@ -68,9 +70,10 @@ def run(
         "hierarchy": host.hierarchy,
         "systemd": host.systemd,
         "nested": host.nested,
+        "out": str(directory / "out"),
     }
-    (directory / "orders.json").write_text(json.dumps(orders))
     (directory / "out").mkdir()
+    (directory / "orders.json").write_text(json.dumps(orders))
     console = directory / "console"
     _execute(kernel, host, directory, console, cpu, timeout, show)
     status, found = directory / "out/status", directory / "out/host.json"
@@ -95,7 +98,7 @@ def _execute(
         *("quiet", "loglevel=3", "selinux=0", *host.boot_options),
         *("con=null", "con0=null,fd:1", "ssl=null", f"ssl0=null,fd:{writer}"),
         *(f"init={os.path.realpath(sys.executable)}", "--", "-IS", str(Path(__file__).with_name("guest.py"))),
-        *(str(directory), "boot"),
+        *(str(directory / "orders.json"), "boot"),
     ]
     with open(console, "wb") as output, open(reader, errors="replace") as lines:
         machine = subprocess.Popen(
@@ -107,6 +110,7 @@ def _execute(
             start_new_session=True,
         )
         os.close(writer)
+        _running.add(machine.pid)
         alarm = threading.Timer(timeout, _end, [machine.pid])
         alarm.start()
         try:
@@ -116,6 +120,13 @@ def _execute(
             alarm.cancel()
             _end(machine.pid)
             machine.wait()
+            _running.discard(machine.pid)
+
+
+def end_all() -> None:
+    """End every machine that runs, from another thread than those that wait for them."""
+    for session in list(_running):
+        _end(session)
 
 
 def _end(session: int) -> None:

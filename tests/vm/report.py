@@ -65,8 +65,8 @@ class Result:
 
 def render_table(results: list[Result]) -> str:
     """A table of Markdown, a row for each host."""
-    rows = [("Host", "What it is", "Kernel", "Hierarchy", "Tests run", "Failed", "Skipped, and why")]
-    rows.append(tuple("---" for _ in rows[0]))
+    titles = ("Host", "What it is", "Kernel", "Hierarchy", "Tests run", "Failed", "Skipped, and why")
+    rows: list[tuple[str, ...]] = [titles, ("---",) * len(titles)]
     for result in results:
         tally = result.tally
         figures = str(tally.run), str(len(tally.failed)), name_reasons(tally.skipped) or "none"

@@ -191,7 +191,9 @@ class _Planner:
 
     def refuse_foreign_proc(self, because: str) -> None:
         if any("pid" in join.kinds for join in self.sandbox.join):
-            raise PlanError(because, "a /proc of a pid namespace that is joined can only be bound from a process in it")
+            raise PlanError(
+                because, "a pid namespace that is joined has no /proc here: only who is in it could mount that"
+            )
         if not self.around.root and self.is_outside("pid"):
             raise PlanError(because, "an ordinary user can mount no /proc for the host's pid namespace: bind it")
 

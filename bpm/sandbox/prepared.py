@@ -19,6 +19,7 @@ from bpm.plan import ProcessPlan, compile_policy
 from bpm.runtime import Descriptors, explain_failure, lower, prepare_host
 from bpm.sandbox import groups, namespaces, template
 from bpm.sandbox.facts import look_around
+from bpm.sandbox.interrupts import Uninterrupted
 from bpm.sandbox.planning import make_sandbox_plan
 from bpm.sandbox.process import Process
 from bpm.sandbox.result import Completed, ProcessTimeout
@@ -45,25 +46,30 @@ class Prepared:
         self._lock = threading.Lock()
         self._users = 1  # ourselves, until closed
         self._closed = False
-        self._around = look_around(sandbox)
-        self._plan = plan = make_sandbox_plan(sandbox, self._around, ["true"])
-        seccomp = compile_policy(plan.seccomp, os.uname().machine) if plan.seccomp is not None else b""
         self._joins: list[int] = []
         self._template = -1
-        self._opened = prepare_host(plan)
-        try:
-            for join in plan.embedded.joins if plan.embedded else ():
-                self._joins.append(namespaces.open_join(join))
-            null = self._opened.null
-            opened = Descriptors((null, null, null), tuple(self._opened.sources), joins=tuple(self._joins))
-            request = lower(plan, opened, seccomp)
-            self._variables = request.env
-            if self._around.root and not once:
-                request = self._from_template(request)
-            self._layout = Layout(request)
-        except BaseException:
-            self.close()
-            raise
+        self._around = look_around(sandbox)
+        self._plan = make_sandbox_plan(sandbox, self._around, ["true"])
+        with Uninterrupted():
+            self._opened = prepare_host(self._plan)
+            try:
+                self._open(once)
+            except BaseException:
+                self.close()
+                raise
+
+    def _open(self, once: bool) -> None:
+        plan = self._plan
+        seccomp = compile_policy(plan.seccomp, os.uname().machine) if plan.seccomp is not None else b""
+        for join in plan.embedded.joins if plan.embedded else ():
+            self._joins.append(namespaces.open_join(join))
+        null = self._opened.null
+        opened = Descriptors((null, null, null), tuple(self._opened.sources), joins=tuple(self._joins))
+        request = lower(plan, opened, seccomp)
+        self._variables = request.env
+        if self._around.root and not once:
+            request = self._from_template(request)
+        self._layout = Layout(request)
 
     @property
     def plan(self) -> ProcessPlan:
@@ -97,21 +103,10 @@ class Prepared:
     ) -> Completed:
         """Run a program to its end: see :meth:`bpm.Sandbox.run`."""
         stdin, stdout, stderr = streams_of(stdin, input, stdout, stderr, capture_output)
-        process = self.popen(
-            args,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=env,
-            cwd=cwd,
-            text=text,
-            encoding=encoding,
-            errors=errors,
-            universal_newlines=universal_newlines,
-            shell=shell,
-            pass_fds=pass_fds,
-        )
+        process = self._make_process(args)
         try:
+            self._start(process, stdin, stdout, stderr, env, cwd, shell, pass_fds)
+            process.open_files(-1, text or universal_newlines, encoding, errors)
             out, err = process.communicate(input, timeout)
         except ProcessTimeout as error:
             process.kill()
@@ -143,8 +138,9 @@ class Prepared:
         pass_fds: Iterable[int] = (),
     ) -> Process:
         """Start a program: see :meth:`bpm.Sandbox.popen`."""
-        process = self.launch(args, stdin, stdout, stderr, env=env, cwd=cwd, shell=shell, pass_fds=pass_fds)
+        process = self._make_process(args)
         try:
+            self._start(process, stdin, stdout, stderr, env, cwd, shell, pass_fds)
             process.open_files(bufsize, text or universal_newlines, encoding, errors)
         except BaseException:
             process.abandon()
@@ -164,10 +160,9 @@ class Prepared:
         pass_fds: Iterable[int] = (),
     ) -> Process:
         """Start a program, and make no file objects of its pipes."""
-        process = Process(args, self.sandbox, own_pids=self._has_own_pids())
+        process = self._make_process(args)
         try:
-            with self._used():
-                process.start(self, stdin, stdout, stderr, env=env, cwd=cwd, shell=shell, pass_fds=pass_fds)
+            self._start(process, stdin, stdout, stderr, env, cwd, shell, pass_fds)
         except BaseException:
             process.abandon()
             raise
@@ -222,11 +217,12 @@ class Prepared:
 
     def close(self) -> None:
         """Close the descriptors, as soon as no thread is in the middle of a spawn. What runs goes on."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        self._release()
+        with Uninterrupted():
+            with self._lock:
+                if self._closed:
+                    return
+                self._closed = True
+            self._release()
 
     def __enter__(self) -> Prepared:
         return self
@@ -239,6 +235,24 @@ class Prepared:
     def __del__(self) -> None:
         if hasattr(self, "_opened"):
             self.close()
+
+    def _make_process(self, args: Words | Argument) -> Process:
+        """One that nothing has been made for yet, so that whoever holds it can clear away whatever is made."""
+        return Process(args, self.sandbox, own_pids=self._has_own_pids())
+
+    def _start(
+        self,
+        process: Process,
+        stdin: Stream,
+        stdout: Stream,
+        stderr: Stream,
+        env: Mapping[str, str] | None,
+        cwd: Argument | None,
+        shell: bool,
+        pass_fds: Iterable[int],
+    ) -> None:
+        with Uninterrupted(), self._used():
+            process.start(self, stdin, stdout, stderr, env=env, cwd=cwd, shell=shell, pass_fds=pass_fds)
 
     @contextmanager
     def _used(self) -> Iterator[None]:

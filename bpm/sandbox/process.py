@@ -21,6 +21,7 @@ from attrs import frozen
 from bpm import cgroup
 from bpm._native import Child, ExitFacts, Plumbing
 from bpm.errors import CgroupError
+from bpm.sandbox.interrupts import Uninterrupted
 from bpm.sandbox.result import (
     EXITED,
     KILLED,
@@ -238,6 +239,11 @@ class Process:
         """How it ended, once that is known: by poll(), wait() or communicate(). Without its output."""
         return None if self.ending is None else Completed(self.args, self.ending)
 
+    @property
+    def cgroups(self) -> tuple[str, ...]:
+        """The cgroup directories that it is in, one in each hierarchy that its limits need; none once it ended."""
+        return self._group.directories if self._group is not None else ()
+
     def known_ending(self) -> Ending:
         """How it ended.
 
@@ -250,28 +256,29 @@ class Process:
 
     def abandon(self) -> None:
         """Make sure that nothing is left of it, wherever its start or its end was interrupted."""
-        if self.ending is None:
-            if self._child.pidfd >= 0:
+        with Uninterrupted():
+            if self.ending is None and self._child.pidfd >= 0:
                 self.kill()
                 _is_readable(self._child.pidfd, LEFTOVER_GRACE)
                 self._finish()
-            elif self._group is not None:
+            elif self.ending is None:
                 self._remove_group()
-        if self._plumbing is not None:
             for file in (self.stdin, self.stdout, self.stderr):
                 if file is not None and not file.closed:
                     _close_quietly(file)
-            self._plumbing.close()
+            if self._plumbing is not None:
+                self._plumbing.close()
 
     def __del__(self) -> None:
         if not hasattr(self, "_exchange") or self._owner != os.getpid():
             return
-        if self.ending is None and self._child.pidfd >= 0:
+        forgotten = self.ending is None and self._child.pidfd >= 0
+        if self.sandbox.die_with_parent or not forgotten:
+            self.abandon()
+        if forgotten:
+            # Last, since a warning may be an error.
             text = f"the process {self.pid} in a sandbox was not waited for"
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
-            if not self.sandbox.die_with_parent:
-                return
-        self.abandon()
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode {self.returncode}"
@@ -281,7 +288,7 @@ class Process:
 
     def _finish(self) -> None:
         """Reap it, know how it ended, remove its cgroup. Only once, whoever comes first."""
-        with self._lock:
+        with Uninterrupted(), self._lock:
             if self.ending is not None:
                 return
             status = _reap(self._child.pid)

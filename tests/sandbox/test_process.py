@@ -193,7 +193,7 @@ def test_it_may_outlive_the_process(system: Sandbox) -> None:
     """With die_with_parent=False it does."""
     code = """
 import os, bpm
-print(bpm.Sandbox.system(die_with_parent=False).popen(["sleep", "99"], stdout=-3).pid, flush=True)
+print(bpm.Sandbox.system(die_with_parent=False).popen(["sleep", "99"], stdout=-3, stderr=-3).pid, flush=True)
 os._exit(0)
 """
     done = subprocess.run(["python3", "-c", code], capture_output=True, text=True, check=True, env=environment())

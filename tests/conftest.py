@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.inside import World, compile_probe
+
+# Who started us may ignore these, as a shell does for what it runs in the background; programs under test inherit that,
+# and would not be ended by what a test sends them.
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _refusal() -> str | None:

@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 from attrs import frozen
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.effort import times
@@ -89,7 +89,9 @@ def trees(draw: st.DrawFn) -> tuple[list[Entry], str]:
 
 @frozen
 class Way:
-    """A naive reading of a path: the directories looked into, the links followed, and the end (None: a dead one).
+    """A naive reading of a path: the directories looked into, the links followed, and the end.
+
+    There is none where ``..`` follows what does not exist, nor where the path's own last name is a link to nowhere.
 
     Args:
         is_safe: Whether nobody but root had a hand in it.
@@ -104,14 +106,16 @@ class Way:
 def find_way(top: str, path: str, *, follow: bool) -> Way:
     here, pending = top, path[len(top) + 1 :].split("/")
     links, safe, movable, links_safe = 0, True, False, True
+    ends_in_link = False
     while pending:
         if not os.path.isdir(here):
-            can_be_made = not os.path.lexists(here) and ".." not in pending
+            can_be_made = not os.path.lexists(here) and ".." not in pending and not ends_in_link
             return Way(os.path.join(here, *pending) if can_be_made else None, safe and links_safe, links_safe)
         above, here = here, os.path.normpath(os.path.join(here, pending.pop(0)))
         movable = movable or (others_write(above) and not is_roots_and_sticky(above))
         if os.path.islink(here) and (pending or follow):
             links += 1
+            ends_in_link = ends_in_link or not pending
             links_safe = links_safe and not movable and os.lstat(here).st_uid == 0
             if links > 40:
                 return Way(None, False, links_safe)
@@ -120,7 +124,8 @@ def find_way(top: str, path: str, *, follow: bool) -> Way:
         else:
             through = is_roots_and_sticky(above) and pending and os.path.isdir(here) and os.lstat(here).st_uid == 0
             safe = safe and bool(through or not others_write(above))
-    return Way(here, safe and links_safe, links_safe)
+    leads_nowhere = ends_in_link and not os.path.lexists(here)
+    return Way(None if leads_nowhere else here, safe and links_safe, links_safe)
 
 
 def is_roots_and_sticky(path: str) -> bool:
@@ -160,6 +165,7 @@ def may_be_given(path: str, before: Snapshot) -> bool:
 @pytest.mark.parametrize("operation", OPERATIONS)
 @settings(max_examples=times(100), deadline=None)
 @given(drawn=trees())
+@example(drawn=([Entry("/a", "link", 0, 0o755, "/outside/new", False)], "/a"))
 def test_any_tree(operation: Operation, drawn: tuple[list[Entry], str]) -> None:
     """On a safe way it does what it says; on any other that too, or nothing outside the hostile user's own changes."""
     entries, tried = drawn

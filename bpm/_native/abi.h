@@ -100,6 +100,12 @@ enum bpm_flag {
 	BPM_FLAG_KEEP_GROUPS = 16 /* setgroups(2) is denied, as in a user namespace of an unprivileged user */
 };
 
+/* Files that init reads when the program has ended, and how much of each. */
+enum bpm_counter_limit {
+	BPM_COUNTERS = 8,
+	BPM_COUNTER_SIZE = 256
+};
+
 struct bpm_request {
 	/* For spawn.c. */
 	uint64_t namespaces; /* CLONE_NEW* */
@@ -131,6 +137,7 @@ struct bpm_request {
 	const char *hostname; /* or NULL */
 	int32_t stdio[3];
 	int32_t exit_fd; /* where init writes struct bpm_exit, or -1 */
+	int32_t counters[BPM_COUNTERS]; /* what the cgroup counts: files whose text goes into struct bpm_exit, or -1 */
 	uint32_t umask; /* what the program starts with */
 	int32_t caller_fd; /* DIE_WITH_PARENT: a file of which the caller holds a POSIX lock for as long as it lives */
 
@@ -172,6 +179,7 @@ struct bpm_exit {
 	int64_t system;
 	int64_t max_rss; /* bytes */
 	int64_t timed_out; /* whether init killed it for its wall time */
+	char counters[BPM_COUNTERS][BPM_COUNTER_SIZE]; /* what the request's files said then, cut, and filled up with 0 */
 };
 
 /*

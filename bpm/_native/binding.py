@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from bpm._native._ffi import ffi, lib
 from bpm._native.request import Spawned, SpawnFailure, SpawnRequest, Stage, Step, StepKind
@@ -20,7 +20,8 @@ NO_NEW_PRIVS, DIE_WITH_PARENT, SUBREAPER, TERMINAL, KEEP_GROUPS = 1, 2, 4, 8, 16
 CLONE_NEWPID = 0x20000000
 FILTER_INSTRUCTION = 8  # bytes of a struct sock_filter
 
-EXIT_FORMAT = "=8siiqqqqqq"
+COUNTERS, COUNTER_SIZE = 8, 256  # enum bpm_counter_limit
+EXIT_FORMAT = "=8siiqqqqqq" + f"{COUNTER_SIZE}s" * COUNTERS
 EXIT_SIZE = struct.calcsize(EXIT_FORMAT)
 
 
@@ -32,6 +33,7 @@ class ExitFacts:
         code: CLD_EXITED (1), CLD_KILLED (2) or CLD_DUMPED (3), see waitid(2).
         status: The exit status, or the signal's number.
         timed_out: 1 if init killed it, for its wall time; else 0.
+        counters: What the files of the request's ``counters`` said then, in whole lines.
     """
 
     code: int
@@ -42,6 +44,7 @@ class ExitFacts:
     system: int
     max_rss: int
     timed_out: int = 0
+    counters: tuple[str, ...] = ("",) * COUNTERS
 
 
 def parse_exit(data: bytes) -> ExitFacts | None:
@@ -49,7 +52,15 @@ def parse_exit(data: bytes) -> ExitFacts | None:
     if len(data) != EXIT_SIZE:
         return None
     magic, *fields = struct.unpack(EXIT_FORMAT, data)
-    return ExitFacts(*fields) if magic == b"bpmexit1" else None
+    if magic != b"bpmexit1":
+        return None
+    facts, counters = fields[:-COUNTERS], fields[-COUNTERS:]
+    return evolve(ExitFacts(*facts), counters=tuple(map(_whole_lines, counters)))
+
+
+def _whole_lines(text: bytes) -> str:
+    """What is left of a text that may have been cut."""
+    return text[: text.rfind(b"\n") + 1].decode("ascii", "replace")
 
 
 class _Arena:
@@ -152,6 +163,7 @@ def _lay_out(arena: _Arena, request: SpawnRequest) -> Any:
             "hostname": ffi.NULL if request.hostname is None else arena.text(request.hostname),
             "stdio": request.stdio,
             "exit_fd": request.exit_fd,
+            "counters": [*request.counters, *[-1] * (COUNTERS - len(request.counters))],
             "caller_fd": life_descriptor() if request.die_with_parent else -1,
             "joins": arena.array("struct bpm_join", request.joins),
             "join_count": len(request.joins),

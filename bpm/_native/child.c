@@ -217,25 +217,40 @@ static long close_others(struct child *child, int first)
 	return kernel(close_range, first, ~0U, 0);
 }
 
+/* What goes to one of the places of native.h, or -1. */
+static int descriptor_for(const struct child *child, int place)
+{
+	switch (place) {
+	case BPM_FD_LETTER:
+		return child->letter;
+	case BPM_FD_REPORT:
+		return child->report_pipe;
+	case BPM_FD_EXIT:
+		return child->request->exit_fd;
+	case BPM_FD_CALLER:
+		return child->request->caller_fd;
+	case BPM_FD_INIT:
+		return child->request->init_fd;
+	}
+	return place < BPM_FD_LETTER ? child->request->stdio[place] : child->request->counters[place - BPM_FD_COUNTERS];
+}
+
 /*
- * A session without a controlling terminal, and no descriptors but 0 to 7 of native.h and those to be passed on. What
+ * A session without a controlling terminal, and no descriptors but those of native.h and those to be passed on. What
  * goes there may stand in each other's way, so all of it is moved up first. Before the limits, since RLIMIT_NOFILE
  * holds for this too.
  */
 static long arrange_descriptors(struct child *child)
 {
-	const struct bpm_request *request = child->request;
-	const int wanted[] = { request->stdio[0], request->stdio[1], request->stdio[2], child->letter,
-			       child->report_pipe, request->exit_fd,	 request->caller_fd, request->init_fd };
 	int moved[BPM_FD_INIT + 1];
 
 	(void)kernel(setsid);
 	for (int i = 0; i <= BPM_FD_INIT; i++) {
 		child->report->item = i;
-		moved[i] = -1;
-		if (wanted[i] < 0)
+		moved[i] = descriptor_for(child, i);
+		if (moved[i] < 0)
 			continue;
-		long fd = kernel(fcntl, wanted[i], F_DUPFD_CLOEXEC, BPM_FD_INIT + 1);
+		long fd = kernel(fcntl, moved[i], F_DUPFD_CLOEXEC, BPM_FD_INIT + 1);
 		if (fd < 0)
 			return fd;
 		moved[i] = (int)fd;

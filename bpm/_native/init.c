@@ -15,6 +15,7 @@
 #include <asm/signal.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <linux/fcntl.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
@@ -282,18 +283,19 @@ static void take_foreground(void)
 	(void)kernel(ioctl, 0, TIOCSPGRP, &group);
 }
 
-/* To the numbers that the program knows them by. Ours are in the way of some, and of no use in this process. */
-static long place_passed(const struct bpm_letter *letter)
+/* Neither the program nor what it starts shall hold what is init's. What is to be passed goes to its own number. */
+static long arrange_descriptors(const struct bpm_letter *letter)
 {
 	const struct bpm_passed *passed = at(letter, letter->passed);
+	long error = kernel(close_range, BPM_FD_LETTER, BPM_FD_INIT, 0);
 
-	for (uint64_t i = 0; i < letter->passed_count; i++) {
+	if (error >= 0)
+		error = kernel(close_range, BPM_FD_INIT + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	for (uint64_t i = 0; error >= 0 && i < letter->passed_count; i++) {
 		report.item = BPM_FD_INIT + 1 + (int32_t)i;
-		long error = kernel(dup3, passed[i].held, passed[i].wanted, 0);
-		if (error < 0)
-			return error;
+		error = kernel(dup3, passed[i].held, passed[i].wanted, 0);
 	}
-	return 0;
+	return error;
 }
 
 static void run_program(void *argument)
@@ -308,7 +310,8 @@ static void run_program(void *argument)
 		take_foreground();
 	(void)set_signal_mask(0, NULL);
 	report.stage = BPM_STAGE_DESCRIPTORS;
-	error = place_passed(letter);
+	report.item = -1;
+	error = arrange_descriptors(letter);
 	if (error >= 0) {
 		report.stage = BPM_STAGE_SECCOMP;
 		report.item = -1;
@@ -339,6 +342,7 @@ static const struct sock_filter own_calls[] = {
 	ALLOW(kill),
 	ALLOW(exit_group),
 	ALLOW(write),
+	ALLOW(pread64),
 	ALLOW(clock_gettime),
 	ALLOW(futex),
 	ALLOW(close_range),
@@ -377,12 +381,6 @@ static long start_program(struct bpm_letter *letter)
 	long pid, error;
 	int32_t thread;
 
-	/* Neither the program nor what it starts shall hold our descriptors. */
-	const struct bpm_passed *passed = at(letter, letter->passed);
-	for (int fd = BPM_FD_LETTER; fd <= BPM_FD_CALLER; fd++)
-		(void)kernel(fcntl, fd, F_SETFD, FD_CLOEXEC);
-	for (uint64_t i = 0; i < letter->passed_count; i++)
-		(void)kernel(fcntl, passed[i].held, F_SETFD, FD_CLOEXEC);
 	strings_at(letter, letter->arguments);
 	strings_at(letter, letter->environment);
 	strings_at(letter, letter->candidates);
@@ -515,8 +513,12 @@ static __attribute__((noreturn)) void outlive_program(long pid, const struct lif
 		.max_rss = usage.ru_maxrss * 1024,
 		.timed_out = timed_out,
 	};
-	if (life->has_exit_fd)
+	if (life->has_exit_fd) {
+		/* While the cgroup is still there: one that systemd made goes with its last process, which is us. */
+		for (int i = 0; i < BPM_COUNTERS; i++)
+			(void)kernel(pread64, BPM_FD_COUNTERS + i, exit.counters[i], BPM_COUNTER_SIZE, 0);
 		(void)kernel(write, BPM_FD_EXIT, &exit, sizeof exit);
+	}
 	leave(signal ? 128 + signal : exit.status);
 }
 

@@ -10,7 +10,8 @@ enum {
 	BPM_FD_REPORT = 4, /* the pipe that takes struct bpm_report */
 	BPM_FD_EXIT = 5, /* what takes struct bpm_exit, if anything */
 	BPM_FD_CALLER = 6, /* the file whose lock says that the caller lives, if anyone wants to know */
-	BPM_FD_INIT = 7 /* init itself, closed by its own execution */
+	BPM_FD_COUNTERS = 7, /* the first of the files that tell what the cgroup has counted */
+	BPM_FD_INIT = BPM_FD_COUNTERS + BPM_COUNTERS /* init itself, closed by its own execution */
 };
 
 /* A descriptor for the program: where init holds it, and the number that it is to have. */

@@ -115,6 +115,7 @@ class SpawnRequest:
         no_new_privs: Whether exec can no longer gain privileges.
         filter: The seccomp program, an array of struct sock_filter; empty for none.
         exit_fd: A descriptor init writes the exit record to, or -1.
+        counters: Open files, eight at most, whose text at the program's end goes into the exit record.
         uid_map, gid_map: With CLONE_NEWUSER: lines of user_namespaces(7)'s grammar, or None.
         keep_groups: Whether setgroups(2) is given up, as an unprivileged user must to map its group.
         join_fd: A pidfd whose namespaces are joined in place of making a root, or -1; then there are no steps.
@@ -153,6 +154,7 @@ class SpawnRequest:
     no_new_privs: bool = True
     filter: bytes = b""
     exit_fd: int = -1
+    counters: tuple[int, ...] = ()
     uid_map: bytes | None = None
     gid_map: bytes | None = None
     keep_groups: bool = False

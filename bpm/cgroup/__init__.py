@@ -10,7 +10,7 @@ from bpm.cgroup.hierarchy import (
     observe_systemd,
     swap_accounting,
 )
-from bpm.cgroup.stats import Usage, read_usage
+from bpm.cgroup.stats import Usage, opened_counters, parse_usage, read_usage
 
 __all__ = [
     "Group",
@@ -23,6 +23,8 @@ __all__ = [
     "observe_hierarchies",
     "observe_mountable",
     "observe_systemd",
+    "opened_counters",
+    "parse_usage",
     "read_usage",
     "swap_accounting",
 ]

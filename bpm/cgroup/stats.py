@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 from attrs import frozen
 
 from bpm.cgroup.directory import opened, read_text
 from bpm.cgroup.group import Group
+from bpm.plan import Cgroup, CgroupDirectory
 
 
 @frozen
@@ -60,6 +63,12 @@ _SOURCES: tuple[tuple[str, _Source, _Source], ...] = (
     ("memory_stalled_ns", ("", "", 1), ("memory.pressure", "total", 1000)),  # its first line: "some"
 )
 
+# Those that are told of a container that has ended; their files are few enough for the native layer.
+_AT_THE_END = (
+    *("oom_kills", "memory_peak", "memory_failures", "processes_peak", "processes_failures"),
+    *("cpu_ns", "memory_stalled_ns"),
+)
+
 # v1 says "no limit" as the largest number of whole pages below 2**63 bytes, with pages of up to 64 KiB.
 _NO_LIMIT = 2**63 - 2**16
 
@@ -71,31 +80,85 @@ def read_usage(group: Group) -> Usage:
         OSError: A file cannot be read.
     """
     with ExitStack() as stack:
-        directories = []
+        readers = []
         for path in group.directories:
             try:
-                directories.append(stack.enter_context(opened(path)))
+                readers.append(_reader(stack.enter_context(opened(path))))
             except FileNotFoundError:
                 pass
-        texts: dict[tuple[int, str], str] = {}
-        return Usage(**{name: _first_value(directories, sources, texts) for name, *sources in _SOURCES})
+        return _usage(readers)
 
 
-def _first_value(directories: list[int], sources: list[_Source], texts: dict[tuple[int, str], str]) -> int | None:
+@contextmanager
+def opened_counters(cgroup: Cgroup) -> Iterator[dict[str, int]]:
+    """Those files of a cgroup that tell how its container ended, by name, as descriptors for the ``with`` block.
+
+    A cgroup of systemd's is gone as soon as it is empty, before anybody outside could read them. Where a container
+    holds them, its last process still can, and :func:`parse_usage` tells what it read. What cannot be opened is left
+    out.
+    """
+    with ExitStack() as stack:
+        held = []
+        for wanted in cgroup.directories:
+            try:
+                held.append((wanted, stack.enter_context(opened(wanted.path))))
+            except OSError:
+                continue
+        found: dict[str, int] = {}
+        for name, *sources in _SOURCES:
+            if name in _AT_THE_END:
+                # As _usage() has it: v1 is asked first.
+                found |= next(filter(None, (_open_all(held, *source, stack) for source in enumerate(sources, 1))), {})
+        yield found
+
+
+def _open_all(
+    held: Sequence[tuple[CgroupDirectory, int]], version: int, source: _Source, stack: ExitStack
+) -> dict[str, int]:
+    """The files of one source that exist, where this version has them."""
+    found: dict[str, int] = {}
+    for wanted, directory in held:
+        for name in source[0].split():
+            # On v1, those of one controller are in its own hierarchy.
+            if wanted.version == version and (version == 2 or name.partition(".")[0] in wanted.controllers):
+                try:
+                    found[name] = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+                except OSError:
+                    continue  # An older kernel; or one that cannot count this (EOPNOTSUPP).
+                stack.callback(os.close, found[name])
+    return found
+
+
+def parse_usage(texts: Mapping[str, str]) -> Usage:
+    """What files of a cgroup say, by their names."""
+    return _usage([lambda name: texts.get(name, "")])
+
+
+def _usage(readers: Sequence[Callable[[str], str]]) -> Usage:
+    """What is counted, by functions that each tell the text of one directory's files."""
+    return Usage(**{name: _first_value(readers, sources) for name, *sources in _SOURCES})
+
+
+def _first_value(readers: Sequence[Callable[[str], str]], sources: Sequence[_Source]) -> int | None:
     for names, key, factor in sources:
-        for directory in directories:
-            found = [_value(_text(directory, name, texts), key) for name in names.split()]
+        for read in readers:
+            found = [_value(read(name), key) for name in names.split()]
             values = [value for value in found if value is not None]
             if values:
                 return sum(values) * factor
     return None
 
 
-def _text(directory: int, name: str, texts: dict[tuple[int, str], str]) -> str:
-    """A file's text, read once."""
-    if (directory, name) not in texts:
-        texts[directory, name] = read_text(directory, name) or ""
-    return texts[directory, name]
+def _reader(directory: int) -> Callable[[str], str]:
+    """Tells the text of a file in it, which is read once."""
+    texts: dict[str, str] = {}
+
+    def read(name: str) -> str:
+        if name not in texts:
+            texts[name] = read_text(directory, name) or ""
+        return texts[name]
+
+    return read
 
 
 def _value(text: str, key: str) -> int | None:

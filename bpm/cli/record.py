@@ -67,7 +67,7 @@ def exit_to_record(record: ExitRecord | None) -> dict[str, object] | None:
         "could_not_be_started": None if failure is None else failure.stage,
         "started": _moment(record.started_ns),
         "ended": _moment(record.ended_ns),
-        "cpu_seconds": (record.user_ns + record.system_ns) / 1e9,
+        "cpu_seconds": (record.user_ns + record.system_ns if record.cpu_ns is None else record.cpu_ns) / 1e9,
         "memory_peak_bytes": record.memory_peak_bytes,
     }
 

@@ -88,13 +88,18 @@ def plan_device_access(asked: Asked) -> tuple[tuple[CgroupSetting, ...], DeviceP
 
 
 def _needs(facts: HostFacts, settings: Iterable[CgroupSetting], program: DeviceProgram | None) -> Iterator[_Need]:
-    """Each hierarchy that a setting needs; one to keep track of the processes and to kill them; and systemd's."""
+    """Each hierarchy that a setting needs; those to count processor time, to keep track of the processes and to kill
+    them; and systemd's."""
     for setting in settings:
         home = facts.home(setting.controller)
         if home is not None:
             yield home, setting.controller, setting.because
     if program is not None and facts.unified is not None:
         yield facts.unified, "", program.because
+    # v2 counts processor time in every cgroup, v1 in the hierarchy of a controller that no limit needs.
+    accounting = facts.controller("cpuacct") if facts.unified is None else None
+    if accounting is not None:
+        yield accounting, accounting.name, reasons.CGROUP
     # cgroup.kill is v2's (since 5.14); v1 has the freezer, which holds the processes still while they are signalled.
     tracking = facts.unified or facts.home("freezer") or facts.home("pids")
     if tracking is not None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from attrs import evolve
 
 from bpm._native import parse_exit
-from bpm.cgroup import Group, Usage, read_usage
+from bpm.cgroup import Group, Usage, parse_usage, read_usage
 from bpm.errors import CgroupError, HostError, NotRunning, RecordError
 from bpm.runtime.hit import find_hit_limit
 from bpm.runtime.lock import locked
@@ -318,7 +318,10 @@ class Container:
             return ExitRecord(spawn_failure=self.state.spawn_failure, started_ns=self.state.started_ns)
         record, facts = ExitRecord(started_ns=self.state.started_ns), None
         if self._is_current():
-            usage = read_usage(self._group)
+            facts = parse_exit(self._records.read_exit(self.id))
+            # Where init was killed with the program, what is left of the cgroup tells.
+            told = facts and parse_usage(dict(zip(self.state.counters, facts.counters, strict=False)))
+            usage = told or read_usage(self._group)
             record = evolve(
                 record,
                 oom_killed=bool(usage.oom_kills),
@@ -327,8 +330,8 @@ class Container:
                 processes_peak=usage.processes_peak,
                 processes_failures=usage.processes_failures,
                 memory_stalled_ns=usage.memory_stalled_ns,
+                cpu_ns=usage.cpu_ns,
             )
-            facts = parse_exit(self._records.read_exit(self.id))
         if facts is not None:
             record = record.completed(facts)
             return evolve(record, limit=find_hit_limit(self._records, self.state, record))

@@ -70,6 +70,7 @@ class Descriptors:
         cgroup: A cgroup v2 directory to be born in, or -1.
         tasks: `tasks` files of v1 cgroups.
         exit_record: Where init writes how the program ended, or -1.
+        counters: Files of the cgroup whose last contents go there too.
         joins: One for each of the plan's joins.
     """
 
@@ -78,6 +79,7 @@ class Descriptors:
     cgroup: int = -1
     tasks: tuple[int, ...] = ()
     exit_record: int = -1
+    counters: tuple[int, ...] = ()
     joins: tuple[int, ...] = ()
 
 
@@ -119,6 +121,7 @@ def lower(
         no_new_privs=plan.no_new_privs,
         filter=seccomp_filter,
         exit_fd=opened.exit_record,
+        counters=opened.counters,
         die_with_parent=embedded.die_with_parent,
         uid_map=id_map(embedded.user_map),
         gid_map=id_map(embedded.group_map),

@@ -66,6 +66,7 @@ class StateRecord:
         spawn_failure: Why there was nothing to run; None but in the phase ``failed``.
         restarts: How often it was started after it had ended by itself, since it was last stopped.
         last_exit: How it ended before that.
+        counters: The files of its cgroup whose last contents init writes, in that order.
     """
 
     container_id: str
@@ -83,6 +84,7 @@ class StateRecord:
     spawn_failure: SpawnStop | None = None
     restarts: int = 0
     last_exit: ExitRecord | None = None
+    counters: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The record as JSON text."""
@@ -124,6 +126,7 @@ class ExitRecord:
         processes_peak: The most processes and threads that it had.
         processes_failures: How often its limit on processes kept one from being made.
         memory_stalled_ns: How long some of it waited for memory.
+        cpu_ns: The processor time of the whole container, where the kernel counts it.
         limit: The key of the limit that ended it, such as ``processes[0].limits.memory``; empty where none of its own
             did.
     """
@@ -144,6 +147,7 @@ class ExitRecord:
     processes_peak: int | None = None
     processes_failures: int | None = None
     memory_stalled_ns: int | None = None
+    cpu_ns: int | None = None
     limit: str = ""
 
     @property

@@ -128,10 +128,11 @@ def launch(
         group = cgroup.create(plan.cgroup)
         for setting in group.skipped:
             report(f"not-enforced.{setting.file}")
-        with group.open_for_join() as join:
+        with group.open_for_join() as join, cgroup.opened_counters(plan.cgroup) as counters:
             exit_record = records.open_exit(plan.container_id)
             try:
-                opened = Descriptors(stdio, tuple(prepared.sources), join.unified_fd, join.tasks, exit_record)
+                sources, files = tuple(prepared.sources), tuple(counters.values())
+                opened = Descriptors(stdio, sources, join.unified_fd, join.tasks, exit_record, files)
                 limited = evolve(plan, rlimits=complete(plan.rlimits, inherited))
                 request = lower(limited, opened, seccomp_filter, die_with_parent=die_with_parent)
                 report("running-container")
@@ -141,7 +142,7 @@ def launch(
                     raise explain_failure(limited, group, failure) from None
             finally:
                 os.close(exit_record)
-        return take_over(records, state, spawned)
+        return take_over(records, evolve(state, counters=tuple(counters)), spawned)
     except BaseException:
         try:
             discard(records, plan)

@@ -55,6 +55,17 @@ def test_anything_but_an_exit_record_is_none(change) -> None:  # type: ignore[no
     assert (parse_exit(whole) is not None, parse_exit(change(whole))) == (True, None)
 
 
+def test_as_many_counters_as_python_says() -> None:
+    """Their number and their size are constants of binding.py; a text that was cut loses its last line."""
+    record = ffi.new("struct bpm_exit *", {"magic": b"bpmexit1", "counters": [b"oom 1\n", b"oom 1\nkill 2", b""]})
+    facts = parse_exit(bytes(ffi.buffer(record)))  # type: ignore[attr-defined]
+    limits = enum_of("bpm_counter_limit", "BPM_")
+
+    assert {"COUNTERS": binding.COUNTERS, "COUNTER_SIZE": binding.COUNTER_SIZE} == limits
+    assert facts is not None
+    assert ("oom 1\n", "oom 1\n", *[""] * (binding.COUNTERS - 2)) == facts.counters
+
+
 def test_a_report_is_twelve_bytes() -> None:
     """(stage, item, errno), as documented: three 32-bit numbers in this order, so that a pipe takes it whole."""
     layout = [(name, field.offset) for name, field in ffi.typeof("struct bpm_report").fields]

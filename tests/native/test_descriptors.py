@@ -12,13 +12,14 @@ import pytest
 from attrs import evolve
 
 from bpm._native import EXIT_SIZE, init_descriptor, parse_exit, spawn
+from bpm._native.binding import COUNTERS
 from tests.effort import times
 from tests.inside import World, read_seen, wait_for
 from tests.native.callers import in_child
 
 pytestmark = pytest.mark.needs_root
 
-LOW = 7  # descriptors 0 to 6 are where child.c puts things
+LOW = 7  # descriptors 0 to 6 are where child.c puts things, and from there on what a cgroup counts
 F_GET_SEALS, ALL_SEALS = 1034, 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
 
 
@@ -96,11 +97,13 @@ def test_a_caller_whose_low_descriptors_are_closed_spawns(probe: Path, gone: tup
 
 
 @pytest.mark.parametrize("has_exit", [False, True])
-def test_init_holds_nothing_but_where_the_exit_record_goes(world: World, has_exit: bool) -> None:
+@pytest.mark.parametrize("count", [0, 1, COUNTERS])
+def test_init_holds_nothing_but_what_the_exit_record_takes(world: World, has_exit: bool, count: int) -> None:
     """Init keeps no descriptor of the program's, no letter and no pipe."""
-    record = world.memory()
-    spawned = world.start("/bin/sleep", "1000", exit_fd=record if has_exit else -1)
-    expected = {"5": "/memfd:test (deleted)"} if has_exit else {}
+    record, counters = world.memory(), tuple(world.memory() for _ in range(count))
+    spawned = world.start("/bin/sleep", "1000", exit_fd=record if has_exit else -1, counters=counters)
+    numbers = [*([5] if has_exit else []), *range(LOW, LOW + count)]
+    expected = {str(number): "/memfd:test (deleted)" for number in numbers}
 
     def held() -> dict[str, str]:
         fds = f"/proc/{spawned.pid}/fd"
@@ -110,6 +113,14 @@ def test_init_holds_nothing_but_where_the_exit_record_goes(world: World, has_exi
     wait_for(lambda: held() == expected)
 
     assert expected == held()
+
+
+def test_the_program_holds_none_of_inits(world: World) -> None:
+    """Where init holds files until the end, the program has what it was passed, and no more."""
+    passed = world.keep(fcntl.fcntl(world.null(), fcntl.F_DUPFD, 9))
+    seen = world.see(counters=tuple(world.memory() for _ in range(COUNTERS)), exit_fd=world.memory(), passed=(passed,))
+
+    assert [0, 1, 2, passed] == sorted(seen.descriptors)
 
 
 def test_a_reader_as_exit_fd_does_no_harm(world: World) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bpm._native import Spawned, Step, StepKind
+from bpm._native import EXIT_SIZE, Spawned, Step, StepKind, parse_exit
+from bpm._native.binding import COUNTER_SIZE, COUNTERS
 from tests.inside import CLONE_NEWNS, NO_LIMIT, World, wait_for
 from tests.native.callers import answer_of
 
@@ -84,6 +85,23 @@ def test_times_and_memory_are_the_programs(world: World) -> None:
     assert facts.ended - facts.started >= 60_000_000
     assert facts.user + facts.system > 0
     assert 24 << 20 <= facts.max_rss < 100 << 20
+
+
+def test_the_record_has_what_files_say_at_the_end(world: World) -> None:
+    """What they said before is of no matter; of a long one the first whole lines are there, of none, nothing."""
+    record, first, long, empty = (world.memory() for _ in range(4))
+    os.write(first, b"kills 0\n")
+    os.write(long, b"usage 123456789\n" * 100)
+    unreadable = world.source("/")
+    counters = (first, long, empty, unreadable)
+    spawned = world.start("/bin/sleep", "1000", exit_fd=record, counters=counters)
+    os.pwrite(first, b"kills 1\n", 0)
+    os.kill(spawned.pid, signal.SIGTERM)
+    world.finish(spawned)
+    facts = parse_exit(os.pread(record, EXIT_SIZE, 0))
+
+    assert facts is not None
+    assert ("kills 1\n", "usage 123456789\n" * (COUNTER_SIZE // 16), *[""] * (COUNTERS - 2)) == facts.counters
 
 
 def test_a_program_that_outlives_its_children_reaps_none_of_them(world: World) -> None:

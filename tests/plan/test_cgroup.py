@@ -146,6 +146,20 @@ def test_nothing_to_keep_devices_shut_with() -> None:
     assert plan_of(HostFacts()).notices == ()
 
 
+def test_processor_time_is_counted_without_a_limit() -> None:
+    """On v1 there is a cgroup where processor time is counted, in cpu's own hierarchy or apart; v2 needs none."""
+    together = Controller("cpuacct", 1, "/cg/cpu")
+    apart = Controller("cpuacct", 1, "/cg/cpuacct")
+
+    def places(host: HostFacts, home: Controller) -> dict[str, tuple[str, ...]]:
+        directories = cgroup_of(evolve(host, controllers=(*host.controllers, home)), cpu="1").directories
+        return {d.path: d.controllers for d in directories if "cpu" in d.path}
+
+    assert {"/cg/cpu/bpm-web": ("cpu", "cpuacct")} == places(V1, together)
+    assert {"/cg/cpu/bpm-web": ("cpu",), "/cg/cpuacct/bpm-web": ("cpuacct",)} == places(V1, apart)
+    assert "/cg/cpuacct/bpm-web" not in places(HYBRID, apart)
+
+
 def test_scope_v2() -> None:
     """Under systemd on v2 the container is in a scope beside bpm's own unit, and that has the limits."""
     cgroup = cgroup_of(SYSTEMD_V2, memory="1M", processes=5, cpu="1.5", cpu_weight=3)

@@ -16,7 +16,7 @@ from attrs import evolve
 import bpm
 from bpm import Container, Environment, JobProcess, NotRunning
 from bpm.cgroup import Group
-from bpm.runtime.container import find_container, read_start_time
+from bpm.runtime.container import find_container, has_ended, read_start_time
 from tests.effort import times
 
 pytestmark = pytest.mark.needs_root
@@ -84,6 +84,22 @@ def test_the_memory_limit_is_told_apart(web: Make):
         record = container.wait(20)
     assert (9, True) == (record.signal, record.oom_killed)
     assert record.memory_peak_bytes <= 32 << 20
+
+
+def test_what_was_counted_outlives_the_cgroup(web: Make):
+    """Where a cgroup is gone as soon as it is empty, as systemd has it, the record still tells what it counted."""
+    script = "/usr/bin/python3 -c 'b = bytearray(200 << 20)'\n(sleep 9 & sleep 9 & sleep 9 & sleep 9 & sleep 9 &)\ntrue"
+    with web(script, "limits: {memory: 32M, processes: 5}").start() as container:
+        assert has_ended(container.pidfd, 20)
+        Group.from_paths(container.state.cgroup).remove()
+        record = container.wait(0)
+    peaks = "memory.peak" in container.state.counters or "memory.max_usage_in_bytes" in container.state.counters
+
+    assert (True, "processes[0].limits.memory", 0) == (record.oom_killed, record.limit, record.exit_code)
+    assert record.memory_failures is not None
+    assert ("pids.events" in container.state.counters) == (record.processes_failures == 1)
+    assert (16 << 20 < record.memory_peak_bytes <= 32 << 20) if peaks else record.memory_peak_bytes is None
+    assert record.cpu_ns is None or record.cpu_ns > 1_000_000
 
 
 def test_a_lost_init_is_not_called_an_exit(web: Make):

@@ -9,6 +9,8 @@ The tree::
     |- PrepareError(step, because)             a host-side step failed                                (OSError)
     |- CgroupError(file, value)                a limit was refused                                    (OSError)
     |- SpawnError(stage, item)                 the container was not built, or the program not run    (OSError)
+    |  |- ProgramNotFound                      there is no such program inside               (FileNotFoundError)
+    |  `- ProgramNotPermitted                  it may not be executed                        (PermissionError)
     |- HookError(status)                       `hooks.pre_start` ended badly
     |- JobNotFound / ProcessNotFound           there is no such thing in this root
     |- NotRunning / AlreadyRunning / Locked    it is not in the state that was asked for
@@ -184,6 +186,14 @@ class SpawnError(_SystemError):
         self.stage = stage
         self.item = item
         super().__init__(number, sentence)
+
+
+class ProgramNotFound(SpawnError, FileNotFoundError):
+    """The program, or what it needs to be executed, does not exist inside."""
+
+
+class ProgramNotPermitted(SpawnError, PermissionError):
+    """The program may not be executed inside."""
 
 
 class HookError(BpmError):

@@ -25,6 +25,8 @@ from bpm.errors import (
     PrepareError,
     Problem,
     ProcessNotFound,
+    ProgramNotFound,
+    ProgramNotPermitted,
     RecordError,
     SpawnError,
     UnsafePathError,
@@ -34,6 +36,9 @@ from bpm.errors import (
 LINE_3 = Problem("expected a size", "limits.memory", "/x/bpm.yml", 3, 7, "type")
 NO_ENTRY = OSError(errno.ENOENT, "whatever")
 LOOP = UnsafePathError("/x/log", "a symbolic link owned by uid 7")
+
+BUILT_IN = {"OSError", "FileNotFoundError", "PermissionError"}
+OSERRORS = "(?:" + "|".join(BUILT_IN) + ")"
 
 # One of each, and what it says.
 SENTENCES = [
@@ -55,6 +60,8 @@ SENTENCES = [
     ),
     (CgroupError("/c", "", "", errno.EROFS, "remount it"), "cannot use /c: Read-only file system (EROFS); remount it"),
     (SpawnError("mounts", 3, errno.EACCES, "cannot start web: mounts"), "cannot start web: mounts"),
+    (ProgramNotFound("program", 0, errno.ENOENT, "there is no web"), "there is no web"),
+    (ProgramNotPermitted("program", 0, errno.EACCES, "web is not executable"), "web is not executable"),
     (HookError("/bin/hook", 3), "prestart hook failed: exit status 3 (/bin/hook)"),
     (HookError("/bin/hook", -9), "prestart hook failed: signal 9 (/bin/hook)"),
     (
@@ -87,10 +94,9 @@ def test_every_error_is_in_this_file() -> None:
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     """The drawing names every error, says which are OSErrors, and no others."""
     drawing = errors.__doc__ or ""
-    drawn = set(re.findall(r"\b[A-Z]\w+Error\b|\b[A-Z][a-z]+(?:NotFound|Running)\b|\bNotRunning\b|\bLocked\b", drawing))
-    assert drawn - {"OSError"} == {type(error).__name__ for error, _ in SENTENCES} | {"BpmError"}
-    lines = [line for line in drawing.splitlines() if line.rstrip().endswith("(OSError)")]
-    oserrors = {re.findall(r"\w+", line)[0] for line in lines}
+    drawn = set(re.findall(r"\b[A-Z]\w+Error\b|\b[A-Z][a-z]+Not[A-Z][a-z]+\b|\b\w+Running\b|\bLocked\b", drawing))
+    assert drawn - BUILT_IN == {type(error).__name__ for error, _ in SENTENCES} | {"BpmError"}
+    oserrors = {re.findall(r"\w+", line)[0] for line in drawing.splitlines() if re.search(rf"\({OSERRORS}\)$", line)}
     assert oserrors == {type(error).__name__ for error, _ in SENTENCES if isinstance(error, OSError)}
 
 

@@ -345,8 +345,8 @@ class Child:
     """What a spawn has made, in C's memory: filled in by the very call that makes it. Its pidfd is closed with it."""
 
     def __init__(self) -> None:
-        self.spawned = ffi.new("struct bpm_spawned *")
-        self.spawned.pidfd = -1
+        # At once: at 0, an interruption between two steps would make __del__() close the caller's standard input.
+        self.spawned = ffi.new("struct bpm_spawned *", {"pidfd": -1})
 
     @property
     def pid(self) -> int:
@@ -371,7 +371,8 @@ class Child:
         lib.bpm_close(ffi.addressof(self.spawned, "pidfd"))
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "spawned"):
+            self.close()
 
 
 class Plumbing:
@@ -427,11 +428,11 @@ class Plumbing:
 
     def close(self) -> None:
         """Close all that is still open."""
-        if self._c is not None:
-            self.close_theirs()
-            self.close_exit()
-            for number in range(3):
-                self.close_ours(number)
+        self.close_theirs()
+        self.close_exit()
+        for number in range(3):
+            self.close_ours(number)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_c"):
+            self.close()

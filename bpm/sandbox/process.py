@@ -1,0 +1,152 @@
+"""Process: a program that runs in a sandbox, with the face of subprocess.Popen."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import TracebackType
+from typing import IO, Any
+
+from bpm.sandbox.command import Arguments
+from bpm.sandbox.ending import Ending
+from bpm.sandbox.exchange import Exchange
+from bpm.sandbox.result import ProcessTimeout
+from bpm.sandbox.running import Running
+from bpm.sandbox.streams import Text, close_quietly, open_end
+
+
+class Process:
+    """A program that was started in a sandbox. What of it has a name of subprocess.Popen's means the same.
+
+    Made by :meth:`bpm.Sandbox.popen` and :meth:`bpm.Prepared.popen`. Any thread may use it. One that is forgotten
+    before it was waited for is killed, unless its sandbox has ``die_with_parent=False``.
+
+    Attributes:
+        args: The program and its arguments.
+        stdin, stdout, stderr: Our ends of the pipes, as files; None where there is none.
+    """
+
+    def __init__(self, args: Arguments, running: Running, text: Text | None) -> None:
+        self.args = args
+        self.stdin: IO[Any] | None = None
+        self.stdout: IO[Any] | None = None
+        self.stderr: IO[Any] | None = None
+        self.running = running
+        self._text = text
+        self._exchange: Exchange | None = None
+
+    def open_files(self, bufsize: int) -> None:
+        """Make files of our ends of the pipes; for bpm itself."""
+        plumbing = self.running.plumbing
+        if plumbing is not None:
+            self.stdin, self.stdout, self.stderr = (open_end(plumbing, n, bufsize, self._text) for n in range(3))
+
+    @property
+    def pid(self) -> int:
+        """The pid of its init, which stands for all that runs inside."""
+        return self.running.pid
+
+    @property
+    def pidfd(self) -> int:
+        """A pidfd of its init, which becomes readable when all of it has ended; -1 from when it was waited for."""
+        return self.running.pidfd
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or minus the signal's number; None until it was waited for."""
+        return self.running.returncode
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended, and what it used; None until it was waited for."""
+        return self.running.ending
+
+    @property
+    def cgroups(self) -> tuple[str, ...]:
+        """The cgroup directories that it is in, one in each hierarchy that its limits need; none once it ended."""
+        group = self.running.group
+        return () if group is None else group.directories
+
+    def poll(self) -> int | None:
+        """Look whether it has ended: its returncode, or None."""
+        self.running.look()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            ProcessTimeout: It still runs.
+        """
+        ending = self.running.look(timeout)
+        if ending is None:
+            raise ProcessTimeout(self.args, timeout or 0.0)
+        return ending.returncode
+
+    def communicate(self, input: str | bytes | None = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Write its input, read its output to the end, and wait for it.
+
+        Args:
+            input: What it reads; bytes, or text where text was asked for.
+            timeout: Seconds. After the error all that was read is kept, and it may be called again.
+
+        Returns:
+            What it wrote to its standard output and error, None where that was no pipe.
+
+        Raises:
+            ProcessTimeout: It still runs. Its ``output`` is what was read, as bytes.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._exchange is None:
+            self._flush()
+            self._exchange = Exchange(self.running, input, self._text, self._close_end)
+        elif input:
+            raise ValueError("Cannot send input after starting communication")
+        over = self._exchange.carry_on(deadline)
+        if not (over and self.running.look(None if deadline is None else deadline - time.monotonic())):
+            out, err = self._exchange.so_far()
+            raise ProcessTimeout(self.args, timeout or 0.0, out or None, err or None)
+        return self._exchange.result()
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the program; SIGKILL ends everything inside. To one that has ended, nothing is sent."""
+        self.running.send_signal(sig)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill everything inside."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the pipes and wait for it, as Popen does; where the block was left by an error, kill it first."""
+        if error is not None:
+            self.kill()
+        for number in (1, 2, 0):
+            self._close_end(number)
+        self.wait()
+
+    def __repr__(self) -> str:
+        state = "running" if self.returncode is None else f"returncode {self.returncode}"
+        return f"<Process {self.args!r}: pid {self.pid}, {state}>"
+
+    def _flush(self) -> None:
+        try:
+            if self.stdin is not None and not self.stdin.closed:
+                self.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+    def _close_end(self, number: int) -> None:
+        close_quietly((self.stdin, self.stdout, self.stderr)[number])
+        self.running.close_end(number)

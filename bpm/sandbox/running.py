@@ -1,0 +1,177 @@
+"""Running: one spawn, from before anything of it is made until nothing of it is left."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import signal
+import threading
+import time
+import warnings
+import weakref
+
+from bpm import cgroup
+from bpm._native import Child, Plumbing
+from bpm.config import Limits
+from bpm.errors import CgroupError
+from bpm.sandbox.ending import Ending, judge, take_status
+from bpm.sandbox.interrupts import Uninterrupted
+
+LEFTOVER_GRACE = 10.0
+"""How many seconds what is killed has to die."""
+
+_all: weakref.WeakSet[Running] = weakref.WeakSet()
+
+
+class Running:
+    """What was made for one program, and what becomes of it. Any thread may use it.
+
+    It is made before anything else is, so that whoever holds it can clear away all that was, wherever it stopped.
+    Forgotten, it is killed, unless it may outlive us.
+
+    Args:
+        limits: What the program is held to.
+        owns_pids: Whether it has a pid namespace of its own, so that the kernel ends all of it at once.
+        dies_with_us: Whether it ends with our process.
+    """
+
+    def __init__(self, limits: Limits, *, owns_pids: bool, dies_with_us: bool) -> None:
+        self.owns_pids = owns_pids
+        self.ending: Ending | None = None
+        self.plumbing: Plumbing | None = None
+        self.group: cgroup.Group | None = None
+        self.child = Child()
+        self._limits = limits
+        self._dies_with_us = dies_with_us
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._watchers = 0
+        self._sent: set[int] = set()
+        self._started = time.monotonic()
+
+    def remember(self) -> None:
+        """End it with us, if it was not before."""
+        if self._dies_with_us:
+            _all.add(self)
+
+    @property
+    def pid(self) -> int:
+        """The pid of its init, which stands for all that runs inside."""
+        return self.child.pid
+
+    @property
+    def pidfd(self) -> int:
+        """A pidfd of its init, which becomes readable when all of it has ended; -1 from when it was reaped."""
+        return self.child.pidfd
+
+    @property
+    def returncode(self) -> int | None:
+        """As subprocess has it; None until it was reaped."""
+        ending = self.ending
+        return None if ending is None else ending.returncode
+
+    def end_of(self, number: int) -> int:
+        """Our end of the pipe to its descriptor; -1 where there is none, or none any more."""
+        return -1 if self.plumbing is None else self.plumbing.ours(number)
+
+    def close_end(self, number: int) -> None:
+        """Close our end of the pipe to its descriptor."""
+        if self.plumbing is not None:
+            self.plumbing.close_ours(number)
+
+    def look(self, timeout: float | None = 0) -> Ending | None:
+        """How it ended, if it has or does so within these seconds (None is for ever): then nothing is left of it."""
+        with self._lock:
+            if self.ending is not None:
+                return self.ending
+            self._watchers += 1
+        try:
+            if is_readable(self.pidfd, timeout):
+                self._finish()
+        finally:
+            with self._lock:
+                self._watchers -= 1
+                # Not while another thread is about to watch it: its number may soon be something else's.
+                if self.ending is not None and not self._watchers:
+                    self.child.close()
+        return self.ending
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the program; SIGKILL ends everything inside. To one that has ended, nothing is sent."""
+        with self._lock:
+            if self.ending is None and self.pidfd >= 0:
+                self._sent.add(sig)
+                try:
+                    signal.pidfd_send_signal(self.pidfd, sig)
+                except ProcessLookupError:
+                    pass
+
+    def abandon(self) -> None:
+        """Make sure that nothing is left of it, wherever its start or its end was interrupted."""
+        with Uninterrupted():
+            if self.ending is None and self.pidfd >= 0:
+                self.send_signal(signal.SIGKILL)
+                self.look(LEFTOVER_GRACE)
+            elif self.ending is None:
+                self._remove_group()
+            if self.plumbing is not None:
+                self.plumbing.close()
+
+    def __del__(self) -> None:
+        if not hasattr(self, "_started") or self._owner != os.getpid():
+            return
+        forgotten = self.ending is None and self.pidfd >= 0
+        pid = self.pid
+        if self._dies_with_us or not forgotten:
+            self.abandon()
+        if forgotten:
+            # Last, since a warning may be an error.
+            warnings.warn(f"the process {pid} in a sandbox was not waited for", ResourceWarning, 2, source=self)
+
+    def _finish(self) -> None:
+        """Reap it, know how it ended, remove its cgroup. Only once, whoever comes first."""
+        with Uninterrupted(), self._lock:
+            if self.ending is not None:
+                return
+            status = take_status(self.pid)
+            facts = self.plumbing.read_exit() if self.plumbing is not None else None
+            usage = cgroup.Usage()
+            if self.group is not None:
+                if not self.owns_pids:
+                    self.group.kill(time.monotonic() + LEFTOVER_GRACE)
+                usage = cgroup.read_usage(self.group)
+            ending = judge(facts, status, usage, self._limits, self._sent, time.monotonic() - self._started)
+            self._remove_group()
+            if self.plumbing is not None:
+                self.plumbing.close_exit()
+            self.ending = ending
+            _all.discard(self)
+
+    def _remove_group(self) -> None:
+        group, self.group = self.group, None
+        if group is None:
+            return
+        try:
+            group.remove()
+        except CgroupError as error:
+            warnings.warn(f"a cgroup is left over: {error}", ResourceWarning, stacklevel=2)
+
+
+def is_readable(fd: int, timeout: float | None) -> bool:
+    """Whether it becomes so in time. By poll(2), which takes descriptors above 1,023, too."""
+    if fd < 0:
+        return True
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else max(0, timeout) * 1000))
+
+
+def _end_all() -> None:
+    """On the way out, end what would die with us anyway, so that its cgroups go, too."""
+    for running in list(_all):
+        if running._owner == os.getpid():
+            running.abandon()
+
+
+atexit.register(_end_all)

@@ -1,0 +1,201 @@
+"""Spawner: a sandbox of which all that can be done once has been done."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from bpm import cgroup
+from bpm._native import Layout, Plumbing, SpawnFailure, SpawnRequest
+from bpm.errors import BpmError, ProgramNotFound, ProgramNotPermitted, SpawnError
+from bpm.plan import compile_policy
+from bpm.runtime import Descriptors, explain_failure, lower, prepare_host
+from bpm.sandbox import groups, namespaces, template
+from bpm.sandbox.command import Command, candidates_of
+from bpm.sandbox.facts import look_around
+from bpm.sandbox.interrupts import Uninterrupted
+from bpm.sandbox.planning import check_workdir, make_sandbox_plan
+from bpm.sandbox.running import Running
+from bpm.sandbox.streams import PIPE, descriptor_of
+
+if TYPE_CHECKING:
+    from bpm.sandbox.sandbox import Sandbox
+
+NO_GROUP = cgroup.Group(())
+
+
+class Spawner:
+    """Runs programs in one sandbox, from any thread. It holds a descriptor for each source that is bound.
+
+    Args:
+        sandbox: What it is made from.
+        once: Whether it is for a single program, which a template would not pay for.
+
+    Raises:
+        PlanError, HostError: It cannot be had here.
+        PrepareError: A source cannot be opened.
+        SpawnError: The root cannot be built.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, once: bool = False) -> None:
+        self.sandbox = sandbox
+        self._lock = threading.Lock()
+        self._users = 1  # ourselves, until closed
+        self._closed = False
+        self._joins: list[int] = []
+        self._template = -1
+        self._around = look_around(sandbox)
+        self.plan = make_sandbox_plan(sandbox, self._around, ["true"])
+        self._owns_pids = any(namespace.kind == "pid" for namespace in self.plan.namespaces)
+        with Uninterrupted():
+            self._opened = prepare_host(self.plan)
+            try:
+                self._lay_out(once)
+            except BaseException:
+                self.close()
+                raise
+
+    def _lay_out(self, once: bool) -> None:
+        plan = self.plan
+        seccomp = compile_policy(plan.seccomp, os.uname().machine) if plan.seccomp is not None else b""
+        for join in plan.embedded.joins if plan.embedded else ():
+            self._joins.append(namespaces.open_join(join))
+        null = self._opened.null
+        opened = Descriptors((null, null, null), tuple(self._opened.sources), joins=tuple(self._joins))
+        request = lower(plan, opened, seccomp)
+        self._variables = request.env
+        if self._around.root and not once:
+            request = self._from_template(request)
+        self._layout = Layout(request)
+
+    def _from_template(self, request: SpawnRequest) -> SpawnRequest:
+        """Make what all programs share, and leave of the request what each has of its own."""
+        first, then = template.split(self.plan, request)
+        try:
+            self._template = template.make_template(first)
+        except SpawnFailure as failure:
+            raise explain_failure(self.plan, NO_GROUP, failure) from None
+        return evolve(then, template_fd=self._template)
+
+    def running(self) -> Running:
+        """One for which nothing has been made yet."""
+        sandbox = self.sandbox
+        return Running(sandbox.limits, owns_pids=self._owns_pids, dies_with_us=sandbox.die_with_parent)
+
+    def start(self, running: Running, command: Command) -> None:
+        """Make the pipes, the cgroup and the sandbox, and run the program. What was made is in ``running``.
+
+        Raises:
+            SpawnError, CgroupError: As in :meth:`bpm.Sandbox.run`.
+            ValueError: It is closed.
+        """
+        if command.workdir is not None:
+            check_workdir(os.fsdecode(command.workdir), "cwd")
+        with Uninterrupted(), self._used():
+            running.plumbing = plumbing = Plumbing(n for n in range(3) if command.streams[n] == PIPE)
+            stdio = tuple(descriptor_of(plumbing, self._opened.null, n, command.streams) for n in range(3))
+            if self.plan.cgroup.directories:
+                running.group = groups.make_group(self.plan.cgroup)
+            running.remember()
+            self._spawn(running, command, plumbing, (stdio[0], stdio[1], stdio[2]))
+            plumbing.close_theirs()
+
+    def _spawn(self, running: Running, command: Command, plumbing: Plumbing, stdio: tuple[int, int, int]) -> None:
+        variables = self._variables if command.variables is None else command.variables
+        try:
+            with groups.joined(running.group) as join, namespaces.mapping(self.plan, running.child) as pipes:
+                self._layout.spawn(
+                    argv=command.words,
+                    candidates=candidates_of(command.words[0], variables),
+                    env=command.variables,
+                    workdir=command.workdir,
+                    stdio=stdio,
+                    exit_fd=plumbing.exit_fd,
+                    cgroup=(join.unified_fd, join.tasks) if join else None,
+                    passed=command.passed,
+                    map_pipes=pipes,
+                    into=running.child,
+                )
+        except SpawnFailure as failure:
+            raise self._explain(failure, command, variables, running.group or NO_GROUP) from None
+
+    def _explain(
+        self, failure: SpawnFailure, command: Command, variables: tuple[bytes, ...], group: cgroup.Group
+    ) -> BpmError:
+        """The error for a spawn that stopped: what the caller knows it by, with all that the plan knows."""
+        refusal = namespaces.explain_refusal(failure, self._around.root)
+        if refusal is not None:
+            return refusal
+        plan = make_sandbox_plan(
+            self.sandbox,
+            self._around,
+            [os.fsdecode(word) for word in command.words],
+            env=dict(os.fsdecode(text).split("=", 1) for text in variables),
+            workdir=None if command.workdir is None else os.fsdecode(command.workdir),
+        )
+        error = explain_failure(plan, group, failure)
+        if not isinstance(error, SpawnError) or error.stage not in ("program", "workdir"):
+            return error
+        sentence = error.sentence
+        if failure.number == errno.E2BIG:
+            sentence += f"; {describe_size((*command.words, *variables))}"
+        return ERRORS.get(failure.number, SpawnError)(error.stage, error.item, failure.number, sentence)
+
+    def close(self) -> None:
+        """Close the descriptors, as soon as no thread is in the middle of a spawn. What runs goes on."""
+        with Uninterrupted():
+            with self._lock:
+                if self._closed:
+                    return
+                self._closed = True
+            self._release()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_opened"):
+            self.close()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        with self._lock:
+            if self._closed:
+                raise ValueError("this prepared sandbox is closed")
+            self._users += 1
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            self._opened.close()
+            if self._template >= 0:
+                os.close(self._template)
+            while self._joins:
+                os.close(self._joins.pop())
+
+
+# What subprocess raises where a program cannot be executed.
+ERRORS: dict[int, type[SpawnError]] = {
+    errno.ENOENT: ProgramNotFound,
+    errno.ENOTDIR: ProgramNotFound,
+    errno.EACCES: ProgramNotPermitted,
+    errno.EPERM: ProgramNotPermitted,
+}
+
+
+def describe_size(texts: tuple[bytes, ...]) -> str:
+    """What a kernel says E2BIG to, see execve(2)."""
+    sizes = [len(text) + 1 for text in texts]
+    return (
+        f"its arguments and environment take {sum(sizes)} bytes, the longest of them {max(sizes)}: "
+        "the kernel takes 131072 for one, and a quarter of RLIMIT_STACK for all"
+    )

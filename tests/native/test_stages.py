@@ -242,9 +242,12 @@ def test_descriptors_needs_room_below_the_callers_limit(world: World) -> None:
 
     def spawn_with_few() -> tuple[str, int, int, int | None]:
         request = world.request("/probe", steps=world.root_steps()[:1], exit_fd=world.memory())
-        held = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+        init_descriptor()
+        held = max(20, *(int(name) for name in os.listdir("/proc/self/fd")))
+        while os.dup(request.stdio[0]) <= held:
+            pass
         # The letter, the pipe, the root and the working directory still fit; seven copies do not.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(held) + 8, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held + 10, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         return answer_of(request)
 
     stage, item, number, status = in_child(spawn_with_few)

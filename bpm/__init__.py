@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         explain_path,
         plan_schema,
     )
+    from bpm.oci import export_bundle, oci_config
     from bpm.plan import (
         DEFAULT_POLICY,
         Controller,
@@ -190,9 +191,11 @@ __all__ = [
     "describe_plan",
     "examine_host",
     "explain_path",
+    "export_bundle",
     "load",
     "make_plan",
     "observe",
+    "oci_config",
     "parse_variable",
     "parse_volume",
     "plan_schema",
@@ -200,7 +203,7 @@ __all__ = [
 ]
 
 # The doors behind this one, in the order in which they are tried: each imports those before it anyway.
-_DOORS = ("bpm.errors", "bpm.config", "bpm.plan", "bpm.host", "bpm.runtime", "bpm.insight", "bpm.sandbox")
+_DOORS = ("bpm.errors", "bpm.config", "bpm.plan", "bpm.host", "bpm.runtime", "bpm.insight", "bpm.oci", "bpm.sandbox")
 
 
 def __getattr__(name: str) -> object:

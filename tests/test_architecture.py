@@ -30,9 +30,10 @@ ALLOWED = {
     "sandbox": {"runtime", "cgroup", "host", "plan", "config", "layout", "errors", "_native"},
     "aio": {"sandbox"},
     "insight": {"runtime", "host", "cgroup", "plan", "config", "layout", "errors"},
+    "oci": {"plan", "config", "errors"},
     "cli": {"bpm"},
     "__main__": {"cli", "bpm"},
-    "__init__": {"version", "errors", "config", "plan", "host", "runtime", "insight", "sandbox"},
+    "__init__": {"version", "errors", "config", "plan", "host", "runtime", "insight", "oci", "sandbox"},
 }
 
 # What a room that only computes has no business with: the machine, time, chance.

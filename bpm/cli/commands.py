@@ -28,6 +28,7 @@ COMMANDS = {
     "check": "find what is wrong with a bpm.yml, without running anything",
     "doctor": "tell what this host can do",
     "explain": "tell why a path is as it is inside, and what would change it",
+    "export": "write a process as an OCI bundle",
     "list": "show every process and its state",
     "logs": "show what a process wrote",
     "pid": "print the pid of a process",
@@ -43,7 +44,7 @@ COMMANDS = {
 }
 """Every command's name, and what it does."""
 
-OPEN_TO_ALL = frozenset({"check", "doctor", "explain", "plan"})
+OPEN_TO_ALL = frozenset({"check", "doctor", "explain", "export", "plan"})
 """Those that change nothing and show nothing of root's, so that everyone may use them."""
 
 

@@ -10,7 +10,7 @@ from bpm.plan.devices import NODES as DEVICE_NODES
 from bpm.plan.devices import READ_ONLY as READ_ONLY_PATHS
 from bpm.plan.facts import CGROUP_ROOT, OPTIONAL_PATHS, Controller, HostFacts, User
 from bpm.plan.identity import CAPABILITIES
-from bpm.plan.limits import plan_limits, plan_rlimits
+from bpm.plan.limits import CPU_PERIOD_US, RLIM_INFINITY, plan_limits, plan_rlimits
 from bpm.plan.model import (
     Capability,
     Cgroup,
@@ -48,11 +48,12 @@ from bpm.plan.model import (
     Workdir,
 )
 from bpm.plan.mounts import INSIDE_OWN_MOUNT, KERNEL_MOUNTS, MOUNTED_ALREADY, sort_by_depth
-from bpm.plan.seccomp import DEFAULT_POLICY, compile_policy
+from bpm.plan.seccomp import DEFAULT_POLICY, compile_policy, names_left
 
 __all__ = [
     "CAPABILITIES",
     "CGROUP_ROOT",
+    "CPU_PERIOD_US",
     "DEFAULT_POLICY",
     "DEVICE_LINKS",
     "DEVICE_NODES",
@@ -63,6 +64,7 @@ __all__ = [
     "MOUNTED_ALREADY",
     "OPTIONAL_PATHS",
     "READ_ONLY_PATHS",
+    "RLIM_INFINITY",
     "Asked",
     "Capability",
     "Cgroup",
@@ -105,6 +107,7 @@ __all__ = [
     "digest",
     "from_json",
     "make_plan",
+    "names_left",
     "plan_limits",
     "plan_rlimits",
     "sort_by_depth",

@@ -151,6 +151,15 @@ def compile_policy(policy: SeccompPolicy, machine: str) -> bytes:
     return program.encode()
 
 
+def names_left(policy: SeccompPolicy) -> tuple[str, ...]:
+    """Every syscall of our tables that the policy says nothing of, so that it gets the default's answer; sorted."""
+    from bpm.plan.syscalls import every_name
+
+    rules = (*policy.allow_if, *policy.deny_if)
+    said = {*policy.allow, *(rule.name for rule in rules), *(name for name, _ in policy.errno_of)}
+    return tuple(sorted(every_name() - said))
+
+
 def _check_names(policy: SeccompPolicy) -> None:
     from bpm.plan.syscalls import every_name
 

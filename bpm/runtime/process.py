@@ -254,6 +254,9 @@ class JobProcess:
             try:
                 record = container.stop(shutdown_signal)
                 log.info("forcefully-deleting-container")
+                # Before the record, which is what a next stop looks for: no pidfile outlives what tells of it.
+                log.info("deleting-pidfile")
+                self._remove_pidfile()
                 log.info("destroying-bundle")
                 container.remove()
             except BpmError as error:
@@ -261,8 +264,6 @@ class JobProcess:
                 raise
             finally:
                 container.close()
-            log.info("deleting-pidfile")
-            self._remove_pidfile()
             return record
 
     def _pick(self, config: JobConfig) -> ProcessConfig:

@@ -117,7 +117,7 @@ def test_the_sequence_of_a_start_and_a_stop(bpm: CommandLine) -> None:
     unlocked = ["complete", "releasing-lifecycle-lock.starting", "releasing-lifecycle-lock.complete"]
     steps = ("starting", "creating-job-prerequisites", "building-spec", "creating-bundle", "running-container")
     start = [f"start-process.{step}" for step in (*steps, "complete")]
-    stop = ["forcefully-deleting-container", "destroying-bundle", "deleting-pidfile"]
+    stop = ["forcefully-deleting-container", "deleting-pidfile", "destroying-bundle"]
     expected = [f"bpm.start.{event}" for event in (*locked, *start, *unlocked)]
     expected += [f"bpm.start.{event}" for event in (*locked, "process-already-running", *unlocked)]
     expected += [f"bpm.stop.{event}" for event in (*locked, *stop, *unlocked)]

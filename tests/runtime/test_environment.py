@@ -244,7 +244,7 @@ def test_stop_tells_its_story(web: Make, environment: Environment):
     record = process.stop()
     assert (3, "operator") == (record.exit_code, record.stopped_by)
     assert not os.path.exists(environment.layout.job("web").pidfile("web").outside)
-    expected = [*LOCKED, "forcefully-deleting-container", "destroying-bundle", "deleting-pidfile", *UNLOCKED]
+    expected = [*LOCKED, "forcefully-deleting-container", "deleting-pidfile", "destroying-bundle", *UNLOCKED]
     assert [f"stop.{event}" for event in expected] == events(environment)[before:]
 
 

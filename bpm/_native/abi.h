@@ -66,7 +66,8 @@ struct bpm_step {
 	const struct bpm_option *options; /* FILESYSTEM */
 	uint32_t option_count;
 	int32_t source_fd; /* BIND: an O_PATH descriptor of it, in the caller's mount namespace */
-	uint32_t recursive; /* BIND: whether what is mounted below comes along */
+	uint16_t recursive; /* BIND: whether what is mounted below comes along */
+	uint16_t shared; /* BIND of a shared mount: whether what is mounted below it inside is seen outside, too */
 	uint32_t mode; /* DIRECTORY, FILE, NODE */
 	uint64_t device; /* NODE: as makedev(3) has it */
 	uint64_t set_attributes; /* MOUNT_ATTR_*, for all that is mounted below too; SEAL: of that mount alone */

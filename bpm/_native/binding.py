@@ -101,6 +101,7 @@ def _fill_step(arena: _Arena, c_step: Any, step: Step) -> None:
     if step.kind in (StepKind.FILESYSTEM, StepKind.BIND, StepKind.SEAL):
         c_step.source_fd = step.source_fd
         c_step.recursive = step.recursive
+        c_step.shared = step.shared
         c_step.set_attributes = step.set_attributes
         c_step.clear_attributes = step.clear_attributes
     else:

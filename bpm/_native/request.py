@@ -61,7 +61,8 @@ class Step:
         source: LINK: its target. FILESYSTEM: the type. BIND in a user namespace: its path outside.
         options: FILESYSTEM: pairs of name and value for fsconfig(2); a value of None is a bare flag.
         source_fd: BIND: an O_PATH descriptor of what is bound.
-        recursive: BIND: whether mounts below the source come along. Either way it is a slave of the host's mount.
+        recursive: BIND: whether mounts below the source come along. Either way it is a slave of the host's mount,
+        shared: unless this is set: then its top is a peer of the host's mount, which must be a shared one.
         set_attributes, clear_attributes: MOUNT_ATTR_* bits. Set ones hold for everything below too
             (AT_RECURSIVE); cleared ones only for the top mount. SEAL sets them of a mount that is made already.
         mode: DIRECTORY, FILE, NODE: permission bits.
@@ -75,6 +76,7 @@ class Step:
     options: tuple[tuple[bytes, bytes | None], ...] = ()
     source_fd: int = -1
     recursive: bool = False
+    shared: bool = False
     set_attributes: int = 0
     clear_attributes: int = 0
     mode: int = 0

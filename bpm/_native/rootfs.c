@@ -88,19 +88,23 @@ static long new_file_system(const char *type, const struct bpm_option *options, 
 
 /*
  * The source's tree, cloned by spawn.c in the caller's mount namespace. It becomes a slave of the host's mount, so
- * that what the host mounts below it later arrives here, and nothing goes back.
+ * that what the host mounts below it later arrives here, and nothing goes back. The top of a shared one stays private
+ * until the root is built.
  */
 static long dress_tree(int tree, const struct bpm_step *step)
 {
 	struct mount_attr all = { .attr_set = step->set_attributes, .propagation = MS_SLAVE };
 	struct mount_attr top = { .attr_clr = step->clear_attributes };
+	struct mount_attr alone = { .propagation = MS_PRIVATE };
 	long error = 0;
 
 	if (step->clear_attributes)
 		error = kernel(mount_setattr, tree, "", AT_EMPTY_PATH, &top, sizeof top);
-	if (error < 0)
-		return error;
-	return kernel(mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &all, sizeof all);
+	if (error >= 0)
+		error = kernel(mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &all, sizeof all);
+	if (error >= 0 && step->shared)
+		error = kernel(mount_setattr, tree, "", AT_EMPTY_PATH, &alone, sizeof alone);
+	return error;
 }
 
 static long identify(int fd, struct statx *info)
@@ -202,6 +206,22 @@ static long make_entry(struct child *child, const struct bpm_step *step)
 	return error == -EEXIST ? 0 : error;
 }
 
+/*
+ * A peer of the host's mount again: what the program mounts below it is seen by all who share it. Only now, or the
+ * container's own mounts below it would be, too. Since 5.15, and for a private mount only.
+ */
+static long share_mount(struct child *child, const struct bpm_step *step)
+{
+	long error, target = open_inside(child->root, step->parent, 0);
+
+	if (target < 0)
+		return target;
+	error = kernel(move_mount, step->source_fd, "", target, "",
+		       MOVE_MOUNT_SET_GROUP | MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	(void)kernel(close, target);
+	return error;
+}
+
 long bpm_make_mounts(struct child *child)
 {
 	/* The modes of the plan are meant as they stand. Not shared with the caller: no CLONE_FS. */
@@ -217,6 +237,16 @@ long bpm_make_mounts(struct child *child)
 			error = seal_mount(child, step);
 		else
 			error = make_entry(child, step);
+		if (error < 0)
+			return error;
+	}
+	for (uint32_t i = 0; i < child->request->step_count; i++) {
+		const struct bpm_step *step = &child->request->steps[i];
+		long error = 0;
+
+		child->report->item = step->item;
+		if (step->shared)
+			error = share_mount(child, step);
 		if (error < 0)
 			return error;
 	}

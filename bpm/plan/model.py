@@ -19,7 +19,7 @@ class Mount:
         target: Where it appears inside.
         source: The path outside for a bind; the source's name for a fresh file system.
         kind: ``bind``, or the file system's type: proc, tmpfs, devpts, mqueue, sysfs.
-        options: Words as mount(8) has them: bind or rbind; ro, rw; exec, noexec; nosuid; nodev;
+        options: Words as mount(8) has them: bind or rbind; ro, rw; exec, noexec; nosuid; nodev; shared;
             and ``name=value`` or bare words for the file system itself.
         because: The key of bpm.yml, or the named default, that asked for it.
     """
@@ -40,6 +40,10 @@ class Mount:
     def executable(self) -> Mount:
         """The same mount, whose programs may be executed."""
         return self._swap("noexec", "exec")
+
+    def shared(self) -> Mount:
+        """The same mount, below which those outside see what is mounted inside."""
+        return evolve(self, options=(*self.options, "shared"))
 
     def without(self, *words: str) -> Mount:
         """The same mount without these option words."""

@@ -95,7 +95,8 @@ def disk_mounts(asked: Asked) -> Iterator[Mount]:
 def volume_mounts(asked: Asked) -> Iterator[Mount]:
     """The additional volumes, of the file and then of the flags."""
     for volume, because in asked.volumes:
-        yield _volume(volume, volume.path, because)
+        mount = _volume(volume, volume.path, because)
+        yield mount.shared() if volume.shared else mount
 
 
 def unrestricted_mounts(asked: Asked) -> Iterator[Mount]:

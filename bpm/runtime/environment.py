@@ -90,7 +90,7 @@ class Environment:
         Raises:
             PlanError: No job or process can have such a name.
         """
-        return JobProcess(self, check_job_name(job), process or job)
+        return JobProcess(self, check_job_name(job), check_process_name(process or job))
 
     def list(self) -> Listing:
         """Every process, and what else runs."""
@@ -137,10 +137,26 @@ def check_job_name(job: str) -> str:
         reason = "it is a directory's own name"
     elif "/" in job:
         reason = "it holds a slash"
-    elif any(ord(character) < 32 or ord(character) == 127 for character in job):
+    elif holds_control_character(job):
         reason = "it holds a control character"
     elif len(os.fsencode(job)) > 255:
         reason = "it is longer than 255 bytes"
     if reason:
         raise PlanError("job", f"invalid job name {job!r}: {reason}")
     return job
+
+
+def check_process_name(process: str) -> str:
+    """A process's name stands in messages, in the listing and in the names of files.
+
+    Raises:
+        PlanError: It would tear them.
+    """
+    if holds_control_character(process):
+        raise PlanError("process", f"invalid process name {process!r}: it holds a control character")
+    return process
+
+
+def holds_control_character(name: str) -> bool:
+    """Whether a line, or a terminal, would take part of a name for something else."""
+    return any(ord(character) < 32 or ord(character) == 127 for character in name)

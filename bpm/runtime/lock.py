@@ -33,7 +33,7 @@ def locked(path: str, *, wait: bool = True) -> Iterator[None]:
         yield
         return
     safepath.make_directory(os.path.dirname(path), mode=0o700, uid=0, gid=0)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = safepath.open_lock(path)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

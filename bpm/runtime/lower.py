@@ -22,6 +22,7 @@ RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 SETS = {"ro": RDONLY, "noexec": NOEXEC, "nosuid": NOSUID, "nodev": NODEV}
 CLEARS = {"rw": RDONLY, "exec": NOEXEC}
 BINDS = {"bind": False, "rbind": True}
+SHARED = "shared"
 
 # clone(2)
 NAMESPACES = {
@@ -293,7 +294,7 @@ def _bind(mount: Mount, item: int, source: Source | None) -> Step:
     if source is None:
         raise PlanError(mount.because, f"the source of {mount.target} was not opened")
     for word in mount.options:
-        if word not in SETS and word not in CLEARS and word not in BINDS:
+        if word not in SETS and word not in CLEARS and word not in BINDS and word != SHARED:
             raise PlanError(mount.because, f"unknown mount option: {word}")
     return Step(
         StepKind.BIND,
@@ -302,6 +303,7 @@ def _bind(mount: Mount, item: int, source: Source | None) -> Step:
         source=_bytes(mount.source, mount.because),
         source_fd=source.fd,
         recursive=any(BINDS.get(word, False) for word in mount.options),
+        shared=SHARED in mount.options,
         set_attributes=_sum(SETS.get(word, 0) for word in mount.options),
         clear_attributes=_sum(CLEARS.get(word, 0) for word in mount.options),
     )

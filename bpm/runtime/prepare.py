@@ -98,10 +98,14 @@ def make_directory(directory: Directory) -> None:
     """Makes one directory, or gives an existing one (or whatever may stand there) its owner."""
 
     def make() -> None:
-        if directory.any_kind and os.path.exists(directory.path) and not os.path.isdir(directory.path):
-            safepath.chown_existing(directory.path, directory.uid, directory.gid)
-        else:
-            safepath.make_directory(directory.path, directory.mode, directory.uid, directory.gid, chmod=directory.chmod)
+        safepath.make_directory(
+            directory.path,
+            directory.mode,
+            directory.uid,
+            directory.gid,
+            chmod=directory.chmod,
+            any_kind=directory.any_kind,
+        )
 
     _carry_out(f"create the directory {directory.path}", directory.because, make)
 

@@ -243,8 +243,7 @@ class Records:
     def write_plan(self, plan: ProcessPlan) -> None:
         """Keeps the plan of a container, for whoever enters it later. After its state record, which has its digest."""
         path = self.plan_file(plan.container_id)
-        safepath.remove_file(path)
-        fd = _create(path)
+        fd = safepath.create_file(path)
         try:
             rest = memoryview(plan.to_json().encode("ascii"))
             while rest:
@@ -276,9 +275,7 @@ class Records:
 
     def open_exit(self, container_id: str) -> int:
         """A new, empty file for init to write, as a descriptor that the caller closes."""
-        path = self.exit_file(container_id)
-        safepath.remove_file(path)
-        return _create(path)
+        return safepath.create_file(self.exit_file(container_id))
 
     def remove(self, container_id: str) -> None:
         """Removes all three files; the record last, since it is what the next command looks for."""
@@ -293,10 +290,6 @@ class Records:
         except FileNotFoundError:
             return ()
         return tuple(sorted(name[: -len(".json")] for name in names if name.endswith(".json")))
-
-
-def _create(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _read(path: str) -> bytes | None:

@@ -1,9 +1,10 @@
 """Creating, chmod-ing, chowning, opening and removing below directories that someone else can write."""
 
 from bpm.safepath.operations import (
-    chown_existing,
+    create_file,
     make_directory,
     open_directory,
+    open_lock,
     open_log,
     open_source,
     read_file,
@@ -12,9 +13,10 @@ from bpm.safepath.operations import (
 )
 
 __all__ = [
-    "chown_existing",
+    "create_file",
     "make_directory",
     "open_directory",
+    "open_lock",
     "open_log",
     "open_source",
     "read_file",

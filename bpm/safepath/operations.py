@@ -42,7 +42,7 @@ def make_directory(
         mode: Its permission bits.
         uid, gid: Its owner, also where it exists already.
         chmod: Whether one that exists already is given ``mode`` too.
-        any_kind: Whether something else that stands there already, such as a socket, is given as it is.
+        any_kind: Whether something else that stands there already, such as a file or a socket, is given as it is.
         parent_mode: The permission bits of parents that are missing. They become ours; below a directory of
             ``uid``'s, that user's.
 
@@ -58,14 +58,6 @@ def make_directory(
             expect_directory(thing)
         walk.check_change(thing, uid)
         _give(thing, uid, gid, mode if thing.is_directory and (missing or chmod) else None)
-
-
-def chown_existing(path: str | bytes, uid: int, gid: int) -> None:
-    """Gives whatever stands at the path, such as a file, a socket or a directory, to a user."""
-    with Walk(path, uid=uid) as walk:
-        thing = walk.existing()
-        walk.check_change(thing, uid)
-        _give(thing, uid, gid, None)
 
 
 def open_log(path: str | bytes, mode: int, uid: int, gid: int) -> int:
@@ -142,8 +134,7 @@ def write_file(path: str | bytes, data: bytes, mode: int, *, sync: bool = False)
         sync: Whether it must outlive a power cut that follows at once.
     """
     with Walk(path, look=False) as walk:
-        if walk.is_within_reach:
-            raise refuse(walk.directory, ", within the reach of others, is no place for a file of ours")
+        _expect_ours(walk)
         draft = b"." + walk.name[:200] + b".new"
         fd = _lock_draft(draft, walk.directory.fd)
         try:
@@ -162,6 +153,38 @@ def write_file(path: str | bytes, data: bytes, mode: int, *, sync: bool = False)
             os.close(fd)
         if sync:
             _sync_directory(walk.directory)
+
+
+def create_file(path: str | bytes) -> int:
+    """A descriptor to write to a new, empty file with, ours alone, in the place of whatever has this name.
+
+    Its directory must be ours, too, as with ``write_file()``.
+    """
+    with Walk(path, look=False) as walk:
+        _expect_ours(walk)
+        with suppress(FileNotFoundError):
+            os.unlink(walk.name, dir_fd=walk.directory.fd)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(walk.name, flags, 0o600, dir_fd=walk.directory.fd)
+
+
+def open_lock(path: str | bytes) -> int:
+    """A descriptor of an empty file of ours to hold a lock on, which is made where it is missing. No link is followed.
+
+    Its directory must be ours, too: who can write there could take the file away, and two would hold the lock.
+    """
+    with Walk(path, follow=False) as walk:
+        _expect_ours(walk)
+        if walk.found is not None and not _expect_file(walk.found).is_ours:
+            raise refuse(walk.found, ", where a lock of ours was expected")
+        return os.open(
+            walk.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=walk.directory.fd
+        )
+
+
+def _expect_ours(walk: Walk) -> None:
+    if walk.is_within_reach:
+        raise refuse(walk.directory, ", within the reach of others, is no place for a file of ours")
 
 
 def _lock_draft(draft: bytes, directory: int) -> int:

@@ -142,7 +142,7 @@ def test_a_strange_name_works(jobs: Jobs, name: str) -> None:
     assert "stopped" == jobs.must("list").split()[-1]
 
 
-@pytest.mark.parametrize("process", ["a/b", "..", "x" * 250])
+@pytest.mark.parametrize("process", ["a/b", "..", "x" * 250, "a\nb", "a\x1b[2Jb"])
 def test_a_process_name_that_is_none_is_refused(jobs: Jobs, process: str) -> None:
     """So is a process's, on the command line."""
     jobs.write(GOOD)

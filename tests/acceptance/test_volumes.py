@@ -164,6 +164,49 @@ def test_what_the_host_mounts_below_a_shared_volume_is_seen_by_all(jobs: Jobs, s
         assert "appeared\n" == wait_for((jobs.path / f"sys/log/{job}/{job}.stdout.log").read_text)
 
 
+def test_what_a_container_mounts_below_a_shared_volume_is_seen_by_all(jobs: Jobs, shared_volume: Path) -> None:
+    """What a privileged errand mounts there appears outside and in its neighbour, and goes by the next errand's umount.
+
+    It outlives the container that mounted it: others may be using it.
+    """
+    volumes = [{"path": str(shared_volume), "shared": True}]
+    file = shared_volume / "below/file"
+    waiting = f"until cat {file}; do sleep 0.05; done; while cat {file}; do sleep 0.05; done; echo gone; sleep 1000"
+    jobs.define("/bin/sh", "-c", waiting, job="reader", additional_volumes=volumes)
+    jobs.must("start", "reader")
+    driver = {"job": "driver", "unsafe": {"privileged": True}, "additional_volumes": volumes}
+    jobs.shell(f"mount -t tmpfs none {file.parent} && echo appeared >{file}", **driver)
+    there = file.read_text()
+    heard = jobs.path / "sys/log/reader/reader.stdout.log"
+    assert wait_for(heard.read_text)
+    jobs.shell(f"umount {file.parent}", **driver)
+
+    assert "appeared\n" == there
+    assert wait_for(lambda: {"appeared", "gone"} == set(heard.read_text().split()))
+    assert [str(shared_volume)] == mounted(shared_volume)
+
+
+def test_what_a_job_mounts_itself_below_a_shared_volume_stays_inside(jobs: Jobs, shared_volume: Path) -> None:
+    """A volume below a shared one is mounted in the container alone, which leaves nothing of it outside."""
+    below = shared_volume / "below"
+    volumes = [{"path": str(shared_volume), "shared": True}, {"path": str(below), "writable": True}]
+    script = f"touch {below}/written; grep -c {shared_volume} /proc/self/mountinfo"
+
+    assert ["2\n", "2\n"] == [jobs.shell(script, additional_volumes=volumes) for _ in range(2)]
+    assert [str(shared_volume)] == mounted(shared_volume)
+
+
+def test_what_a_container_mounts_below_another_volume_stays_inside(jobs: Jobs, shared_volume: Path) -> None:
+    """Without shared nobody sees it, though the host's mount is a shared one."""
+    subprocess.run(["mount", "--bind", shared_volume, shared_volume], check=True)
+    subprocess.run(["mount", "--make-shared", shared_volume], check=True)
+    volumes = [{"path": str(shared_volume), "writable": True}]
+    script = f"mount -t tmpfs none {shared_volume}/below && grep -c {shared_volume} /proc/self/mountinfo"
+
+    assert "2\n" == jobs.shell(script, additional_volumes=volumes, unsafe={"privileged": True})
+    assert [str(shared_volume)] == mounted(shared_volume)
+
+
 def test_two_hundred_restarts_leave_the_mount_table_as_it_was(
     jobs: Jobs, shared_volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,8 +17,9 @@ from tests.safepath.trees import (
     OPERATIONS,
     Operation,
     Snapshot,
-    chown,
+    create,
     directory,
+    lock,
     log,
     make,
     mkdir,
@@ -29,6 +30,7 @@ from tests.safepath.trees import (
     snapshot,
     source,
     symlink,
+    volume,
     write,
 )
 
@@ -134,6 +136,10 @@ def is_roots_and_sticky(path: str) -> bool:
     return status.st_uid == 0 and bool(status.st_mode & stat.S_ISVTX)
 
 
+def is_roots_file(path: str) -> bool:
+    return os.path.isfile(path) and os.stat(path).st_uid == 0
+
+
 def others_write(path: str) -> bool:
     status = os.lstat(path)
     by_group = status.st_mode & stat.S_IWGRP and status.st_gid != 0
@@ -144,11 +150,13 @@ def others_write(path: str) -> bool:
 FITS = {
     make: lambda end: os.path.isdir(end) or not os.path.lexists(end),
     log: lambda end: not os.path.islink(end) and (os.path.isfile(end) or not os.path.lexists(end)),
-    chown: os.path.exists,
+    volume: lambda end: os.path.exists(end) or not os.path.lexists(end),
     source: os.path.exists,
     directory: os.path.isdir,
     read: os.path.isfile,
     save: lambda end: not os.path.isdir(end) or os.path.islink(end),
+    create: lambda end: not os.path.isdir(end) or os.path.islink(end),
+    lock: lambda end: not os.path.islink(end) and (is_roots_file(end) or not os.path.lexists(end)),
     remove: lambda end: not os.path.isdir(end) or os.path.islink(end),
 }
 
@@ -173,7 +181,7 @@ def test_any_tree(operation: Operation, drawn: tuple[list[Entry], str]) -> None:
         plant_secrets(top)
         for entry in entries:
             entry.make(top)
-        way = find_way(top, top + tried, follow=operation not in (log, save, remove))
+        way = find_way(top, top + tried, follow=operation not in (log, save, create, lock, remove))
         before = snapshot(top)
         realm = tuple(f"{path}/" for path in before if os.path.isdir(path) and others_write(path))
         fits = way.is_safe and way.end is not None and FITS[operation](way.end)
@@ -183,16 +191,16 @@ def test_any_tree(operation: Operation, drawn: tuple[list[Entry], str]) -> None:
 
         after = snapshot(top)
         changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-        if fits and (reached or operation is make):
+        if fits and (reached or operation in (make, volume)):
             assert error is None
             assert changed <= {*names_of(str(way.end), before), str(way.end), *(after.keys() - before.keys())}
         else:
             assert [path for path in changed if not path.startswith(realm)] == []
         if error is None:
             assert way.links_are_safe
-        if error is None and operation in (make, log, chown):
+        if error is None and operation in (make, log, volume):
             assert after[str(way.end)].uid == HOSTILE
-        if not fits and operation not in (remove, save):
+        if not fits and operation not in (remove, save, create):
             assert [p for p in changed & before.keys() if before[p].uid == 0 and not may_be_given(p, before)] == []
 
 

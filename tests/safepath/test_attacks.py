@@ -19,7 +19,6 @@ from tests.safepath.trees import (
     HOSTILE,
     OPERATIONS,
     Operation,
-    chown,
     directory,
     log,
     look,
@@ -30,6 +29,7 @@ from tests.safepath.trees import (
     snapshot,
     source,
     symlink,
+    volume,
     write,
 )
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.needs_root
 Refused = Callable[[Operation, str], str]
 
 
-@pytest.mark.parametrize("operation", [make, log, chown, source, directory, read])
+@pytest.mark.parametrize("operation", [make, log, volume, source, directory, read])
 @pytest.mark.parametrize("target", ["outside", "outside/private", "outside/secret", "nowhere"])
 def test_planted_link(operation: Operation, target: str, refused: Refused, home: str, outside: str) -> None:
     """A link of the user's is not followed, wherever it points."""
@@ -53,7 +53,7 @@ def test_planted_parent_link(operation: Operation, refused: Refused, home: str, 
         assert f"refusing {path}: a symbolic link owned by uid {HOSTILE}" in refused(operation, f"{path}/{below}")
 
 
-@pytest.mark.parametrize("operation", [make, log, chown, source, directory, read])
+@pytest.mark.parametrize("operation", [make, log, volume, source, directory, read])
 def test_link_of_roots_in_the_users_directory(operation: Operation, refused: Refused, home: str, outside: str) -> None:
     """A link of root's that the user could have moved or hard-linked there is not followed either."""
     symlink("/etc", f"{outside}/link")
@@ -61,14 +61,14 @@ def test_link_of_roots_in_the_users_directory(operation: Operation, refused: Ref
     assert "a symbolic link owned by root" in refused(operation, f"{home}/it")
 
 
-@pytest.mark.parametrize("operation", [make, log, chown, source, directory, read])
+@pytest.mark.parametrize("operation", [make, log, volume, source, directory, read])
 def test_link_of_the_users_in_roots_directory(operation: Operation, refused: Refused, tree: str, outside: str) -> None:
     """A link that is not root's is not followed in root's directory: whoever owns it may have made it elsewhere."""
     path = symlink(f"{outside}/private", f"{tree}/it", HOSTILE)
     assert f"refusing {path}: a symbolic link owned by uid {HOSTILE}" in refused(operation, path)
 
 
-@pytest.mark.parametrize("operation", [log, chown, source, read])
+@pytest.mark.parametrize("operation", [log, volume, source, read])
 @pytest.mark.parametrize("where", ["home", "sticky", "writable", "group"])
 def test_planted_hard_link(operation: Operation, where: str, refused: Refused, tree: str, outside: str) -> None:
     """A hard link to root's file, as fs.protected_hardlinks=0 lets anyone make, gives the file to nobody."""
@@ -80,7 +80,7 @@ def test_planted_hard_link(operation: Operation, where: str, refused: Refused, t
     assert "a file owned by root" in refused(operation, f"{tree}/{where}/it")
 
 
-@pytest.mark.parametrize("operation", [log, chown])
+@pytest.mark.parametrize("operation", [log, volume])
 def test_hard_link_to_another_users_file(operation: Operation, refused: Refused, tree: str, home: str) -> None:
     """Nor does one to a third user's file, or to a file of the user's own."""
     mkdir(f"{tree}/other", HOSTILE + 1)
@@ -89,7 +89,7 @@ def test_hard_link_to_another_users_file(operation: Operation, refused: Refused,
         refused(operation, f"{home}/{uid}")
 
 
-@pytest.mark.parametrize("operation", [make, log, chown, source, directory, read])
+@pytest.mark.parametrize("operation", [make, log, volume, source, directory, read])
 @pytest.mark.parametrize("name", ["secret", "private"])
 def test_moved_in(operation: Operation, name: str, refused: Refused, home: str, outside: str) -> None:
     """A file or directory of root's that holds something and is in the user's directory is not touched."""
@@ -137,7 +137,7 @@ def test_root_keeps_no_file_where_others_write(mode: int, refused: Refused, tree
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770])
-@pytest.mark.parametrize("operation", [make, log, chown, source, directory, read])
+@pytest.mark.parametrize("operation", [make, log, volume, source, directory, read])
 def test_shared_directory(operation: Operation, mode: int, refused: Refused, tree: str, outside: str) -> None:
     """In a directory of root's that others can write, no link is followed, whoever owns it."""
     mkdir(f"{tree}/shared", mode=mode, gid=HOSTILE)
@@ -161,7 +161,7 @@ def test_shared_directory_and_a_third_user(refused: Refused, tree: str) -> None:
     mkdir(f"{tree}/shared/third", HOSTILE + 1)
     write(f"{tree}/shared/file", "root's")
     refused(make, f"{tree}/shared/third")
-    refused(chown, f"{tree}/shared/third")
+    refused(volume, f"{tree}/shared/third")
     refused(log, f"{tree}/shared/file")
 
 
@@ -171,7 +171,7 @@ def test_below_a_shared_directory(refused: Refused, tree: str, outside: str) -> 
     mkdir(f"{tree}/shared/roots")
     write(f"{tree}/shared/roots/file", "root's")
     symlink(outside, f"{tree}/shared/roots/link")
-    for operation, name in ((log, "file"), (chown, "file"), (source, "link/secret")):
+    for operation, name in ((log, "file"), (volume, "file"), (source, "link/secret")):
         assert "below a directory that others can write" in refused(operation, f"{tree}/shared/roots/{name}")
     assert "is no place for a file of ours" in refused(save, f"{tree}/shared/roots/record")
     make(f"{tree}/shared/roots/new")
@@ -229,7 +229,7 @@ def test_swapped_under_our_hands(tree: str, outside: str) -> None:
         lambda: make(f"{home}/web"),
         lambda: log(f"{home}/web/secret"),
         lambda: log(f"{home}/log"),
-        lambda: chown(f"{home}/log"),
+        lambda: volume(f"{home}/log"),
     ]
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", swapper],

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import socket
+import stat
 import subprocess
 import threading
 
@@ -17,8 +18,10 @@ from bpm.errors import UnsafePathError
 from tests.safepath.trees import (
     HOSTILE,
     OPERATIONS,
-    chown,
+    Operation,
+    create,
     directory,
+    lock,
     log,
     look,
     mkdir,
@@ -300,6 +303,36 @@ class TestWriteFile:
         assert os.listdir(tree) == ["record"]
 
 
+class TestCreateFile:
+    def test_is_new_and_ours(self, tree: str) -> None:
+        """What had the name is gone, a link with it; the new file is empty, and root's alone."""
+        write(f"{tree}/target", "theirs")
+        symlink(f"{tree}/target", f"{tree}/file")
+        os.close(safepath.create_file(f"{tree}/file"))
+        status = os.lstat(f"{tree}/file")
+        assert (stat.S_IFREG | 0o600, 0, os.geteuid()) == (status.st_mode, status.st_size, status.st_uid)
+        assert safepath.read_file(f"{tree}/target", 10) == b"theirs"
+
+
+class TestOpenLock:
+    def test_is_the_same_file_each_time(self, tree: str) -> None:
+        """Who comes second opens what the first one made."""
+        first, second = safepath.open_lock(f"{tree}/lock"), safepath.open_lock(f"{tree}/lock")
+        try:
+            assert os.path.samestat(os.fstat(first), os.fstat(second))
+        finally:
+            os.close(first)
+            os.close(second)
+
+    @pytest.mark.parametrize("operation", [create, lock])
+    def test_not_where_others_write(self, tree: str, operation: Operation) -> None:
+        """A directory that others can write is no place for it."""
+        mkdir(f"{tree}/shared", mode=0o777)
+        with pytest.raises(UnsafePathError, match="no place for a file of ours"):
+            operation(f"{tree}/shared/lock")
+        assert os.listdir(f"{tree}/shared") == []
+
+
 class TestReadFile:
     def test_limit(self, tree: str) -> None:
         """A file of just the limit is read; one byte more is EFBIG, with the path."""
@@ -408,7 +441,7 @@ def test_interrupted_calls_are_made_again(tree: str) -> None:
 def test_errors_name_the_path(tree: str, missing: str) -> None:
     """Whatever the kernel says, the error has the path that was asked for, or that was refused."""
     write(f"{tree}/file")
-    for operation in (log, chown, source, directory, read, save):
+    for operation in (log, source, directory, read, save, create, lock):
         with pytest.raises(OSError) as caught:
             operation(f"{tree}/{missing}")
         assert caught.value.filename in (f"{tree}/{missing}", f"{tree}/file")

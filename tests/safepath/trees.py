@@ -10,7 +10,7 @@ from attrs import frozen
 
 from bpm import safepath
 
-# Nobody on this machine; chown by number needs no user.
+# Nobody on this machine; volume by number needs no user.
 HOSTILE = 54321
 
 Operation = Callable[[str], None]
@@ -96,8 +96,8 @@ def log(path: str) -> None:
     os.close(safepath.open_log(path, 0o600, HOSTILE, HOSTILE))
 
 
-def chown(path: str) -> None:
-    safepath.chown_existing(path, HOSTILE, HOSTILE)
+def volume(path: str) -> None:
+    safepath.make_directory(path, 0o700, HOSTILE, HOSTILE, any_kind=True)
 
 
 def source(path: str) -> None:
@@ -116,8 +116,16 @@ def save(path: str) -> None:
     safepath.write_file(path, b"ours", 0o600)
 
 
+def create(path: str) -> None:
+    os.close(safepath.create_file(path))
+
+
+def lock(path: str) -> None:
+    os.close(safepath.open_lock(path))
+
+
 def remove(path: str) -> None:
     safepath.remove_file(path)
 
 
-OPERATIONS = (make, log, chown, source, directory, read, save, remove)
+OPERATIONS = (make, log, volume, source, directory, read, save, create, lock, remove)

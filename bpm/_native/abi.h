@@ -124,8 +124,8 @@ struct bpm_request {
 	uint32_t join_count;
 	uint32_t pass_count;
 	const int32_t *pass; /* descriptors that the program inherits at their own numbers */
-	int32_t map_pipes[2]; /* with CLONE_NEWUSER: a byte to the first says that someone may write the maps, one from the
-				 second that they are written; or -1 */
+	int32_t map_pipes[2]; /* with CLONE_NEWUSER: a 0 to the first says that someone may write the maps, what comes from
+				 the second whether they are written; or -1 */
 	const int32_t *cgroup_tasks;
 	uint32_t cgroup_task_count;
 	uint32_t step_count;

@@ -15,6 +15,7 @@
  * namespaces, limits, cgroup.
  */
 #include <asm/errno.h>
+#include <asm/signal.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/fcntl.h>
@@ -80,12 +81,18 @@ static long map_ids(struct child *child)
 	char byte = 0;
 
 	if (pipes[0] >= 0) {
-		/* newuidmap(1) writes them, for ranges that only it may give; it is started by a thread of the caller's. */
+		/*
+		 * newuidmap(1) writes them, for ranges that only it may give; it is started by a thread of the caller's.
+		 * We have inherited the ends of that thread, too, so there is no end of file: it answers, or dies with us.
+		 */
 		child->report->item = 1;
-		long answer = kernel(write, pipes[0], &byte, 1);
+		long answer = kernel(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		if (answer >= 0)
+			answer = kernel(write, pipes[0], &byte, 1);
 		if (answer >= 0)
 			answer = kernel(read, pipes[1], &byte, 1);
-		return answer < 0 ? answer : answer == 1 ? 0 : -EPERM;
+		(void)kernel(prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0);
+		return answer < 0 ? answer : answer == 1 && byte ? 0 : -EPERM;
 	}
 	static const char *const files[] = { "/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map" };
 	const char *const texts[] = { "deny", child->request->uid_map, child->request->gid_map };

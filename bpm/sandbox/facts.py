@@ -29,6 +29,7 @@ class Surroundings:
         user, group, groups: Who the program runs as.
         existing: Which sources of optional binds exist.
         missing_cgroups: Directories of our own cgroups in which we may make no cgroup.
+        held_groups: Our supplementary groups.
         user_ranges, group_ranges: Pairs of first id and count that newuidmap(1) and newgidmap(1) give this user.
     """
 
@@ -41,6 +42,7 @@ class Surroundings:
     groups: tuple[int, ...] = ()
     existing: frozenset[str] = frozenset()
     missing_cgroups: frozenset[str] = frozenset()
+    held_groups: tuple[int, ...] = ()
     user_ranges: tuple[tuple[int, int], ...] = ()
     group_ranges: tuple[tuple[int, int], ...] = ()
 
@@ -68,6 +70,7 @@ def look_around(sandbox: Sandbox) -> Surroundings:
         groups=tuple(find_group(name) for name in sandbox.groups),
         existing=frozenset(piece.source for piece in sandbox.optional_binds() if os.path.exists(piece.source)),
         missing_cgroups=frozenset() if root else frozenset(_closed_cgroups(facts)),
+        held_groups=tuple(sorted({*os.getgroups()} - {gid})),
         user_ranges=tuple(_ranges("/etc/subuid", uid)) if helpers else (),
         group_ranges=tuple(_ranges("/etc/subgid", uid)) if helpers else (),
     )

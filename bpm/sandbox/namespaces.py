@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bpm._native import Child, SpawnFailure, Stage
-from bpm.errors import HostError, PrepareError, SpawnError, describe_errno
+from bpm.errors import HostError, PrepareError, describe_errno
 from bpm.plan import IdMap, Joined, ProcessPlan
 from bpm.sandbox.facts import HELPERS
 
@@ -32,6 +32,17 @@ KNOBS = (
         "profile with the rule `userns,`",
     ),
 )
+
+# What is written to say so.
+CHILD_IS_THERE, NO_CHILD = b"\0", b"\1"
+
+# What is the matter where no such file says it.
+SOMETHING = "something forbids user namespaces: a seccomp filter around us, a chroot, or a security module"
+REFUSALS = {
+    errno.EPERM: SOMETHING,
+    errno.EACCES: SOMETHING,
+    errno.ENOSPC: "a limit on namespaces is reached: see user.max_user_namespaces and its like for other kinds",
+}
 
 
 def open_join(join: Joined) -> int:
@@ -57,57 +68,86 @@ def mapping(plan: ProcessPlan, child: Child) -> Iterator[tuple[int, int]]:
 
     Yields:
         The pipes of the request; -1 where there is nothing to map.
+
+    Raises:
+        HostError: One of them refused, with its own words.
     """
     embedded = plan.embedded
     if embedded is None or not embedded.maps_by_helper:
         yield -1, -1
         return
+    maps = tuple(zip(HELPERS, (embedded.user_map, embedded.group_map), strict=True))
     there_ours, there = os.pipe2(os.O_CLOEXEC)
     go_on, go_on_ours = os.pipe2(os.O_CLOEXEC)
-    maps = tuple(zip(HELPERS, (embedded.user_map, embedded.group_map), strict=True))
+    refusals: list[str] = []
 
     def write_maps() -> None:
-        if os.read(there_ours, 1) and all(_map(helper, child.pid, ids) for helper, ids in maps):
-            os.write(go_on_ours, b"x")
-        os.close(go_on_ours)
+        mapped = False
+        try:
+            if os.read(there_ours, 1) == CHILD_IS_THERE:
+                refusals.extend(filter(None, (write_map(helper, child.pid, ids) for helper, ids in maps)))
+                mapped = not refusals
+        finally:
+            # Never by closing this end, of which the child has a copy, and whoever else was forked meanwhile.
+            os.write(go_on_ours, b"\1" if mapped else b"\0")
 
     writer = threading.Thread(target=write_maps, name="bpm id maps")
-    writer.start()
     try:
-        yield there, go_on
+        writer.start()
+        try:
+            yield there, go_on
+        finally:
+            os.write(there, NO_CHILD)
+            writer.join()
+    except SpawnFailure:
+        if refusals:
+            raise HostError(f"cannot map the ids of a sandbox: {refusals[0]}") from None
+        raise
     finally:
-        os.close(there)
-        writer.join()
-        os.close(there_ours)
-        os.close(go_on)
+        for fd in (there, there_ours, go_on, go_on_ours):
+            os.close(fd)
 
 
-def _map(helper: str, pid: int, ids: Sequence[IdMap]) -> bool:
-    words = [helper, str(pid), *(str(number) for one in ids for number in (one.inside, one.outside, one.count))]
-    helper_pid = os.posix_spawn(helper, words, {"PATH": "/usr/bin:/bin"})
-    return os.waitstatus_to_exitcode(os.waitpid(helper_pid, 0)[1]) == 0
+def write_map(helper: str, pid: int, maps: Sequence[IdMap]) -> str:
+    """Let newuidmap(1) or newgidmap(1) write a map: what it has against it; empty where it wrote it."""
+    words = [helper, str(pid), *(str(number) for one in maps for number in (one.inside, one.outside, one.count))]
+    said = os.memfd_create("bpm-helper", os.MFD_CLOEXEC)
+    try:
+        helper_pid = os.posix_spawn(
+            helper, words, {"PATH": "/usr/bin:/bin"}, file_actions=[(os.POSIX_SPAWN_DUP2, said, 2)]
+        )
+        try:
+            status = os.waitstatus_to_exitcode(os.waitpid(helper_pid, 0)[1])
+        except ChildProcessError:
+            # Someone else reaps our children: what counts is whether the map is there.
+            with open(f"/proc/{pid}/{'uid_map' if helper == HELPERS[0] else 'gid_map'}", encoding="ascii") as file:
+                status = 0 if file.read() else -1
+        if status == 0:
+            return ""
+        words_of_it = os.pread(said, 4096, 0).decode(errors="replace").strip()
+        return words_of_it or f"{helper} ended with status {status}"
+    except OSError as error:
+        return f"{helper}: {describe_errno(error.errno or 0)}"
+    finally:
+        os.close(said)
 
 
-def explain_refusal(failure: SpawnFailure, root: bool) -> HostError | SpawnError | None:
+def explain_refusal(failure: SpawnFailure, root: bool) -> HostError | None:
     """The error for an ordinary user whom the host gives no user namespace; None where it is not that.
 
     AppArmor lets the namespace be made and takes all capabilities in it away, so that the first mount is refused.
     """
     if root:
         return None
-    refused = failure.stage in (Stage.CLONE, Stage.NAMESPACES) and failure.number in (errno.EPERM, errno.ENOSPC)
-    stripped = failure.stage in (Stage.NAMESPACES, Stage.MOUNTS) and failure.number in (errno.EPERM, errno.EACCES)
-    knob = find_knob() if refused or stripped else ""
-    if knob:
-        return HostError(f"an ordinary user can make no sandbox here: {knob}")
-    if failure.stage is Stage.CLONE and refused:
-        reason = (
-            "the limit on user namespaces is reached: see user.max_user_namespaces"
-            if failure.number == errno.ENOSPC
-            else "something forbids user namespaces: a seccomp filter around us, a chroot, or a security module"
-        )
-        return HostError(f"an ordinary user can make no sandbox here: {reason} ({describe_errno(failure.number)})")
-    return None
+    forbidden = failure.stage in (Stage.CLONE, Stage.NAMESPACES, Stage.MOUNTS) and failure.number in REFUSALS
+    knob = find_knob() if forbidden else ""
+    if not knob and failure.stage is Stage.CLONE:
+        knob = REFUSALS.get(failure.number, "")
+    if not knob and failure.stage is Stage.NAMESPACES and failure.number == errno.EPERM and os.geteuid() == 0:
+        knob = "root without CAP_SYS_ADMIN needs CAP_SETFCAP to map itself, since Linux 5.12"
+    if not knob:
+        return None
+    return HostError(f"an ordinary user can make no sandbox here: {knob} ({describe_errno(failure.number)})")
 
 
 def find_knob(root: str = "") -> str:

@@ -27,7 +27,6 @@ from bpm.plan import (
     Covered,
     Embedded,
     Identity,
-    IdMap,
     Joined,
     Link,
     Mount,
@@ -43,6 +42,7 @@ from bpm.plan import (
     plan_rlimits,
     sort_by_depth,
 )
+from bpm.sandbox.ids import ROOTLESS, map_ids
 from bpm.sandbox.pieces import Bind, Dev, Join, Piece, Proc, Symlink, Sys, Tmpfs
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ class _Planner:
             if kind not in SHARABLE:
                 raise PlanError(f"share[{i}]", f"cannot be shared: {kind!r}; what can is {', '.join(SHARABLE)}")
         if not self.around.root:
-            yield Namespace("user", "default: not root")
+            yield Namespace("user", ROOTLESS)
         for kind in KINDS:
             if not self.is_outside(kind):
                 yield Namespace(kind, DEFAULT)
@@ -330,44 +330,19 @@ class _Planner:
         seconds = self.sandbox.limits.wall_time
         if seconds is not None and not 0 < seconds < 1e9:
             raise PlanError("limits.wall_time", f"not a number of seconds: {seconds}")
-        users, groups, helper = self.id_maps()
+        ids = map_ids(self.around, best_effort=self.sandbox.best_effort)
+        self.notices += ids.notices
         return Embedded(
             die_with_parent=self.sandbox.die_with_parent,
             wall_time_ns=int(seconds * BILLION) if seconds is not None else 0,
             pass_fds=tuple(sorted(set(pass_fds))),
             umask=self.sandbox.umask,
             joins=tuple(self.joins()),
-            user_map=users,
-            group_map=groups,
-            maps_by_helper=helper,
-            without_groups=not self.around.root and not helper,
+            user_map=ids.users,
+            group_map=ids.groups,
+            maps_by_helper=ids.by_helper,
+            without_groups=ids.keeps_groups,
         )
-
-    def id_maps(self) -> tuple[tuple[IdMap, ...], tuple[IdMap, ...], bool]:
-        """Our own ids stand for themselves; others, where newuidmap(1) gives us any, for those of our ranges."""
-        around = self.around
-        if around.root:
-            return (), (), False
-        if (around.user, around.group, around.groups) == (around.uid, around.gid, ()):
-            return (IdMap(around.uid, around.uid, 1),), (IdMap(around.gid, around.gid, 1),), False
-        users = self.map_ids("user", around.uid, (around.user,), around.user_ranges)
-        groups = self.map_ids("group", around.gid, (around.group, *around.groups), around.group_ranges)
-        return users, groups, True
-
-    def map_ids(
-        self, field: str, own: int, wanted: tuple[int, ...], ranges: tuple[tuple[int, int], ...]
-    ) -> tuple[IdMap, ...]:
-        maps = [IdMap(own, own, 1)]
-        others = sorted({*wanted} - {own})
-        free = [first + i for first, count in ranges for i in range(min(count, len(others)))]
-        if len(free) < len(others):
-            ids = ", ".join(map(str, others))
-            file = "/etc/subuid" if field == "user" else "/etc/subgid"
-            raise PlanError(
-                field,
-                f"an ordinary user runs programs as {own} only; for {ids} it takes newuidmap(1) and ranges in {file}",
-            )
-        return (*maps, *(IdMap(inside, outside, 1) for inside, outside in zip(others, free, strict=False)))
 
     # What it may use
 

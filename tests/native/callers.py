@@ -20,8 +20,8 @@ CLONE_NEWNS = 0x0002_0000
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 4096, 16384, 1 << 18, 1 << 20
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 CALLS = {
-    "x86_64": {"prctl": 157, "pivot_root": 155, "prlimit64": 302, "execveat": 322},
-    "aarch64": {"prctl": 167, "pivot_root": 41, "prlimit64": 261, "execveat": 281},
+    "x86_64": {"clone3": 435, "prctl": 157, "pivot_root": 155, "prlimit64": 302, "execveat": 322},
+    "aarch64": {"clone3": 435, "prctl": 167, "pivot_root": 41, "prlimit64": 261, "execveat": 281},
 }[platform.machine()]
 
 libc = ctypes.CDLL(None, use_errno=True)

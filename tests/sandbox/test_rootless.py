@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import errno
 import os
 import pwd
+import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies
 
-from bpm import Bind, HostError, Join, Limits, PlanError, Proc, Sandbox, Tmpfs
-from bpm.sandbox import namespaces
-from tests.native.callers import check, in_child, libc
+from bpm import Bind, HostError, Join, Limits, PlanError, Proc, Sandbox, SpawnError, Tmpfs, aio
+from bpm.plan import IdMap
+from bpm.sandbox import ids, namespaces
+from tests.native.callers import check, in_child, libc, mount, refuse_call, with_own_mounts
 
 pytestmark = pytest.mark.needs_root  # to become someone else
 
 PR_SET_DUMPABLE = 4
 RANGES = (Path("/etc/subuid"), Path("/etc/subgid"))
 
+needs_newuidmap = pytest.mark.skipif(
+    not os.path.exists("/usr/bin/newuidmap"), reason="newuidmap(1) is not installed (Debian: uidmap)"
+)
+
 
 @pytest.fixture(scope="module")
 def user() -> Iterator[pwd.struct_passwd]:
-    """An ordinary user, with ranges of ids where newuidmap(1) is installed."""
+    """An ordinary user, with ranges of ids for newuidmap(1)."""
     name = f"bpmuser{os.getpid()}"
     before = {path: path.read_bytes() for path in RANGES if path.exists()}
     subprocess.run(["useradd", "--system", "--no-create-home", name], check=True)
-    for path in RANGES:
-        with path.open("a") as file:
-            file.write(f"{name}:300000:65536\n")
+    user = pwd.getpwnam(name)
+    give_ranges(user)
     try:
-        yield pwd.getpwnam(name)
+        yield user
     finally:
         subprocess.run(["userdel", name], check=True)
         for path in RANGES:
@@ -42,21 +52,38 @@ def user() -> Iterator[pwd.struct_passwd]:
                 path.unlink()
 
 
+def give_ranges(user: pwd.struct_passwd) -> None:
+    for path in RANGES:
+        with path.open("a") as file:
+            file.write(f"{user.pw_name}:300000:65536\n")
+
+
+def take_ranges(user: pwd.struct_passwd) -> None:
+    for path in RANGES:
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.startswith(user.pw_name)))
+
+
 @pytest.fixture
 def as_user(user: pwd.struct_passwd) -> Any:
     """Run a function as that user."""
 
-    def run(function: Any) -> Any:
+    def run(function: Any, groups: Sequence[int] = ()) -> Any:
         def inside() -> Any:
-            os.setgroups([])
-            os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-            os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-            check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+            become(user, groups)
             return function()
 
         return in_child(inside)
 
     return run
+
+
+def become(user: pwd.struct_passwd, groups: Sequence[int] = ()) -> None:
+    """Make this process (a fork) one that this user has started."""
+    os.setgroups(groups)
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
 
 
 def output(sandbox: Sandbox, script: str, **keys: Any) -> str:
@@ -144,24 +171,191 @@ def test_best_effort_goes_without_and_says_so(as_user: Any) -> None:
     assert (("limits.memory", "limits.processes"), "timeout") == as_user(run)
 
 
-@pytest.mark.skipif(not os.path.exists("/usr/bin/newuidmap"), reason="newuidmap(1) is not installed (package uidmap)")
-def test_other_ids_by_newuidmap(as_user: Any) -> None:
-    """Root, and groups, of the user's own ranges: inside they are what was asked for, outside they are nobody's."""
+@needs_newuidmap
+def test_other_ids_by_newuidmap(as_user: Any, user: pwd.struct_passwd) -> None:
+    """Inside they are what was asked for, outside they are of the user's own ranges, and nobody's; he is himself."""
     sandbox = Sandbox.system(user=0, group=0, groups=(5, 6))
+    script = "echo $(id -u) $(id -G); awk '{print $1, $2}' /proc/self/uid_map"
+    own = user.pw_uid
 
-    assert "0 0 5 6\n300000\n" == as_user(
-        lambda: output(sandbox, "echo $(id -u) $(id -G); awk '$1==0{print $2}' /proc/self/uid_map")
-    )
+    assert f"0 0 5 6\n{own} {own}\n0 300000\n{own + 1} {300000 + own}\n" == as_user(lambda: output(sandbox, script))
+
+
+@needs_newuidmap
+def test_all_of_the_ranges_can_be_become(as_user: Any) -> None:
+    """A program with the capabilities for it may be anybody inside, as servers that start as root are."""
+    sandbox = Sandbox.system(user=0, capabilities=("SETUID", "SETGID"))
+    script = "setpriv --reuid 7 --regid 8 --groups 9 id; setpriv --reuid 65535 --clear-groups true && echo last"
+    seen = as_user(lambda: output(sandbox, script))
+
+    assert "uid=7(lp) gid=8(mail) groups=8(mail),9(news)\nlast\n" == seen
+
+
+@needs_newuidmap
+@pytest.mark.parametrize("disposition", [signal.SIG_IGN, lambda number, frame: reap_all()], ids=["ignored", "reaped"])
+def test_whoever_reaps_our_children(as_user: Any, disposition: Any) -> None:
+    """newuidmap(1) may be reaped by someone else: what counts is that the maps are there."""
+
+    def run() -> str:
+        signal.signal(signal.SIGCHLD, disposition)
+        return output(Sandbox.system(user=0), "id -u")
+
+    assert "0\n" == as_user(run)
+
+
+def reap_all() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+@needs_newuidmap
+def test_newuidmap_is_quoted(as_user: Any, user: pwd.struct_passwd) -> None:
+    """When it refuses, which here it does because the ranges have gone since they were looked up."""
+    go_ours, go = os.pipe()
+
+    def run() -> str:
+        with Sandbox.system(user=0).prepare() as prepared:
+            os.read(go_ours, 1)
+            with pytest.raises(HostError) as caught:
+                prepared.run(["true"])
+        return str(caught.value)
+
+    timer = threading.Timer(0.5, lambda: (take_ranges(user), os.write(go, b"x")))
+    timer.start()
+    try:
+        words = as_user(run)
+    finally:
+        timer.join()
+        give_ranges(user)
+        os.close(go_ours)
+        os.close(go)
+
+    assert "cannot map the ids of a sandbox: newuidmap: " in words
 
 
 def test_other_ids_without_ranges_are_refused(as_user: Any, user: pwd.struct_passwd) -> None:
-    """The error says what it would take."""
-    for path in RANGES:
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if not line.startswith(user.pw_name)))
+    """The error says what it would take, and what there is."""
+    take_ranges(user)
+    try:
+        with pytest.raises(
+            PlanError, match=r"for 0 it takes newuidmap\(1\) and long enough ranges in /etc/subuid: .* none"
+        ):
+            as_user(Sandbox.system(user=0).plan)
+    finally:
+        give_ranges(user)
+    with pytest.raises(PlanError, match=r"for 70000 it takes .*: those here make 0 to 65536 \(user\)"):
+        as_user(Sandbox.system(user=70000).plan)
 
-    with pytest.raises(PlanError, match=r"newuidmap\(1\) and ranges in /etc/subuid \(user\)"):
-        as_user(Sandbox.system(user=0).plan)
+
+def test_best_effort_pretends_and_says_so(as_user: Any, user: pwd.struct_passwd, open_directory: Path) -> None:
+    """Root inside is the user outside, whose files it writes; further groups are left out."""
+    place = open_directory / "pretended"
+    place.mkdir()
+    os.chown(place, user.pw_uid, user.pw_gid)
+    mounts = [Bind(str(place), "/out", writable=True)]
+    sandbox = Sandbox.system(mounts=mounts, user=0, groups=(5,), best_effort=True)
+    take_ranges(user)
+    try:
+        notices = as_user(lambda: [(notice.because, notice.text) for notice in sandbox.plan().notices])
+        seen = as_user(lambda: output(sandbox, "id -u; id -g; touch /out/file"))
+    finally:
+        give_ranges(user)
+
+    assert ("0\n0\n", user.pw_uid) == (seen, (place / "file").stat().st_uid)
+    assert [
+        ("user", f"0 inside is {user.pw_uid}, ourselves, outside"),
+        ("group", f"0 inside is {user.pw_gid}, our own group, outside"),
+        ("groups", "left out: 5, which only newgidmap(1) could map"),
+    ] == notices
+
+
+def test_groups_that_cannot_be_given_up_are_told(as_user: Any) -> None:
+    """Of a user who maps himself alone, since setgroups(2) is denied to him; newgidmap(1) makes it possible."""
+    sandbox = Sandbox.system()
+    seen = as_user(lambda: output(sandbox, "id -G | wc -w"), groups=(27, 29))
+    notices = as_user(lambda: [notice.text for notice in sandbox.plan().notices], groups=(27, 29))
+
+    assert "2\n" == seen  # its own, and those two as the one that stands for all that are not mapped
+    assert any("keeps our supplementary groups (27, 29)" in text for text in notices)
+
+
+RANGES_OF_IDS = strategies.lists(
+    strategies.tuples(strategies.integers(100_000, 2**31), strategies.integers(0, 70_000)), max_size=3
+)
+
+
+@given(strategies.integers(0, 140_000), RANGES_OF_IDS)
+def test_a_map_of_ids_has_no_gap_and_no_overlap(own: int, ranges: list[tuple[int, int]]) -> None:
+    """Every id of the ranges has one place inside, from 0 on; our own id has its own."""
+    try:
+        maps = ids._spread("user", own, (), tuple(ranges))
+    except PlanError:
+        pytest.fail("nothing was asked for")
+    inside = sorted((one.inside, one.inside + one.count) for one in maps)
+    outside = [(one.outside, one.count) for one in maps[1:]]
+
+    assert IdMap(own, own, 1) == maps[0]
+    assert sum(count for _, count in ranges) == sum(count for _, count in outside)
+    assert all(end <= start for (_, end), (start, _) in pairwise(inside))
+    assert [] == [(end, start) for (_, end), (start, _) in pairwise(inside) if end != start and start != own]
+
+
+@pytest.mark.parametrize("kept", [1 << 31, 0], ids=["setfcap", "none"])
+def test_root_without_capabilities_is_an_ordinary_user(kept: int) -> None:
+    """The user namespace is chosen by what we may do, not by who we are; root needs CAP_SETFCAP to map itself."""
+
+    def run() -> str:
+        check(libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)(kept, kept, kept)))
+        check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+        return output(Sandbox.system(), "id -u; tr -s ' ' </proc/self/uid_map")
+
+    if kept:
+        assert "0\n 0 0 1\n" == in_child(run)
+    else:
+        with pytest.raises(HostError, match="root without CAP_SYS_ADMIN needs CAP_SETFCAP to map itself"):
+            in_child(run)
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/sys/fs/cgroup/pids"), reason="cgroup v1 is not mounted here; delegation on v2 is systemd's"
+)
+def test_limits_in_a_cgroup_that_was_delegated(as_user: Any, user: pwd.struct_passwd) -> None:
+    """Where an ordinary user may make cgroups, they limit and count as root's do, and go afterwards."""
+    places = [Path(f"/sys/fs/cgroup/{name}/bpm-delegated-{os.getpid()}") for name in ("memory", "pids", "cpuacct")]
+
+    def run() -> tuple[Any, ...]:
+        for place in places:
+            (place / "tasks").write_text("0")
+        become(user)
+        limits = Limits(memory="32M", processes=6)
+        done = Sandbox.system(limits=limits).run(
+            ["sh", "-c", "head -c 200000000 /dev/zero | tail"], capture_output=True
+        )
+        many = Sandbox.system(limits=limits).run(
+            "for i in 1 2 3 4 5 6 7; do sleep 0.1 & done; wait", shell=True, stderr=-3
+        )
+        return (
+            done.limits_hit,
+            done.resources.memory_peak,
+            many.limits_hit,
+            sorted(p.name for p in places[0].iterdir() if p.is_dir()),
+        )
+
+    try:
+        for place in places:
+            place.mkdir()
+            os.chown(place, user.pw_uid, user.pw_gid)
+        met, peak, many, left = in_child(run)
+    finally:
+        for place in places:
+            if place.exists():
+                place.rmdir()
+
+    assert (("memory",), ("processes",), []) == (met, many, left)
+    assert 2**24 < peak <= 2**25
 
 
 def test_the_caller_stays_as_it_was(as_user: Any) -> None:
@@ -205,6 +399,49 @@ def test_a_host_without_user_namespaces_says_so(as_user: Any) -> None:
         return str(caught.value)
 
     assert "an ordinary user can make no sandbox here: user.max_user_namespaces is 0" in as_user(run)
+
+
+def test_a_filter_around_us_is_guessed(user: pwd.struct_passwd) -> None:
+    """A container's seccomp filter says EPERM and nothing else."""
+
+    def run() -> str:
+        refuse_call("clone3", errno.EPERM)
+        become(user)
+        with pytest.raises(HostError) as caught:
+            Sandbox.system().run(["true"])
+        return str(caught.value)
+
+    assert "an ordinary user can make no sandbox here: something forbids user namespaces: a seccomp" in in_child(run)
+
+
+def test_a_container_that_masks_its_proc_is_told(user: pwd.struct_passwd) -> None:
+    """The kernel gives no whole /proc to who sees a part of it: the error says so."""
+
+    def run() -> str:
+        with_own_mounts()
+        mount(b"tmpfs", "/proc/sys", b"tmpfs")
+        become(user)
+        with pytest.raises(SpawnError) as caught:
+            Sandbox.system().run(["true"])
+        return str(caught.value)
+
+    words = in_child(run)
+
+    assert "proc on /proc (because mounts[" in words
+    assert "a container whose /proc is masked" in words
+
+
+def test_asyncio_too(as_user: Any) -> None:
+    """aio needs no more than the rest."""
+
+    def run() -> list[int]:
+        async def main() -> list[int]:
+            sandbox = Sandbox.system()
+            return [done.returncode for done in await asyncio.gather(*(aio.run(sandbox, ["true"]) for _ in range(5)))]
+
+        return asyncio.run(main())
+
+    assert [0] * 5 == as_user(run)
 
 
 def test_a_tmpfs_of_its_own(as_user: Any) -> None:

@@ -204,7 +204,7 @@ def init_descriptor() -> int:
     It is made again where someone closed it, as programs do that become daemons.
 
     Raises:
-        OSError: memfd_create(2) or fcntl(2) refused.
+        SpawnFailure: memfd_create(2) or fcntl(2) refused.
     """
     global _init
     with _init_lock:
@@ -216,7 +216,7 @@ def init_descriptor() -> int:
                 pass
         fd = lib.bpm_make_init()
         if fd < 0:
-            raise OSError(ffi.errno, "cannot make the memfd of init")
+            raise SpawnFailure(Stage.CLONE, -1, ffi.errno)
         _init = (fd, os.fstat(fd).st_ino)
         return fd
 
@@ -255,7 +255,6 @@ def spawn(request: SpawnRequest) -> Spawned:
 
     Raises:
         SpawnFailure: It stopped at a stage; nothing of it is left.
-        OSError: The memfd of init could not be made.
     """
     spawned = Layout(request).spawn()
     return Spawned(spawned.pid, spawned.take_pidfd())

@@ -390,6 +390,7 @@ static long start_program(struct bpm_letter *letter)
 	pid = clone_onto_stack(&arguments, sizeof arguments, run_program, letter);
 	if (pid < 0)
 		return pid;
+	report.stage = BPM_STAGE_SECCOMP;
 	error = confine_self();
 	if (error < 0) {
 		(void)kernel(kill, pid, SIGKILL);

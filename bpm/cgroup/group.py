@@ -151,7 +151,11 @@ class Group:
             # Since 5.14: kills what is in it and below it at one instant, forks and all.
             _try_write(directories, "cgroup.kill", "1")
             for _ in pauses(deadline):
-                members = _kill_members(directories)
+                try:
+                    members = _kill_members(directories)
+                except OSError as error:
+                    hint = "its processes cannot be told to end: pidfd_open(2) or pidfd_send_signal(2) was refused"
+                    raise CgroupError(self.directories[0], "", "", error.errno or 0, hint) from error
                 if not members:
                     return
             hint = f"after SIGKILL, {name_processes(members)}"

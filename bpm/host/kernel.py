@@ -12,7 +12,12 @@ from bpm.errors import HostError
 
 # The oldest kernel that bpm is made for: that of BOSH's Jammy stemcell.
 MINIMUM = (5, 15)
-NUMBERS = {"x86_64": {"memfd_create": 319, "seccomp": 317}, "aarch64": {"memfd_create": 279, "seccomp": 277}}
+# Older calls have other numbers on each architecture.
+_OLD = ("pivot_root", "umount2", "unshare", "setns", "seccomp", "memfd_create", "execveat", "statx")
+NUMBERS = {
+    "x86_64": dict(zip(_OLD, (155, 166, 272, 308, 317, 319, 322, 332), strict=True)),
+    "aarch64": dict(zip(_OLD, (41, 39, 97, 268, 277, 279, 281, 291), strict=True)),
+}
 
 _NULL = 0
 _BAD_FD = -1
@@ -50,6 +55,12 @@ CALLS = (
     Call("pidfd_send_signal", 424, (5, 1), (_BAD_FD, 0, _NULL, _BAD_FLAGS)),
     Call("memfd_create", None, (3, 17), (_NULL, _BAD_FLAGS)),
     Call("seccomp", None, (3, 17), (_BAD_FLAGS, 0, _NULL)),
+    Call("statx", None, (4, 11), (_BAD_FD, _NULL, _BAD_FLAGS, 0, _NULL)),
+    Call("execveat", None, (3, 19), (_BAD_FD, _NULL, _NULL, _NULL, _BAD_FLAGS)),
+    Call("setns", None, (3, 0), (_BAD_FD, 0)),
+    Call("unshare", None, (2, 6), (_BAD_FLAGS,)),
+    Call("pivot_root", None, (2, 3), (_NULL, _NULL), mounts=True),
+    Call("umount2", None, (2, 1), (_NULL, _BAD_FLAGS), mounts=True),
 )
 
 

@@ -144,6 +144,9 @@ class Container:
             signals.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             raise NotRunning(f"{self.id} is not running") from None
+        except OSError:
+            _check_host()
+            raise
 
     def stop(
         self, shutdown_signal: str | None = None, grace: float = GRACE, quit_grace: float = QUIT_GRACE
@@ -399,12 +402,20 @@ def _open_init(state: StateRecord) -> int | None:
         # EINVAL, since 6.14 ENOENT: the number is now that of a thread of someone's.
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             return None
+        _check_host()
         raise
     # First opened, then compared: what the pidfd stands for cannot change any more.
     if read_start_time(state.pid) != state.start_time or os.fstat(pidfd).st_ino != state.pidfd_inode:
         os.close(pidfd)
         return None
     return pidfd
+
+
+def _check_host() -> None:
+    """Raises HostError where it is the kernel, or a filter around us, that has just refused a call."""
+    from bpm import host
+
+    host.check_kernel()
 
 
 def has_ended(pidfd: int, timeout: float | None) -> bool:

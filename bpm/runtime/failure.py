@@ -43,7 +43,8 @@ def explain_failure(plan: ProcessPlan, group: Group, failure: SpawnFailure, what
     Returns:
         SpawnError; HostError where the kernel turns out to lack a call.
     """
-    if failure.number == errno.ENOSYS:
+    # A filter answers with either. For EPERM there are other reasons, but then no call is found to be refused.
+    if failure.number == errno.ENOSYS or (failure.number == errno.EPERM and failure.stage is not Stage.PROGRAM):
         try:
             host.check_kernel()
         except BpmError as error:

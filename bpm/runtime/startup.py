@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from attrs import evolve
 
-from bpm import cgroup
+from bpm import cgroup, host
 from bpm._native import Spawned, SpawnFailure, spawn
 from bpm.errors import AlreadyRunning, BpmError, RecordError
 from bpm.layout import Layout
@@ -143,11 +143,13 @@ def launch(
             finally:
                 os.close(exit_record)
         return take_over(records, evolve(state, counters=tuple(counters)), spawned)
-    except BaseException:
+    except BaseException as error:
         try:
             discard(records, plan)
         except BpmError:
             pass  # The record stays where this failed, and the next start or stop tries again.
+        if isinstance(error, OSError) and not isinstance(error, BpmError):
+            host.check_kernel()
         raise
 
 

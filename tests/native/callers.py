@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bpm._native import SpawnFailure, SpawnRequest, spawn
+from bpm.host import kernel
+from bpm.host.kernel import NUMBERS
 
 Answer = TypeVar("Answer")
 
@@ -20,9 +22,10 @@ CLONE_NEWNS = 0x0002_0000
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 4096, 16384, 1 << 18, 1 << 20
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 CALLS = {
-    "x86_64": {"clone3": 435, "prctl": 157, "pivot_root": 155, "prlimit64": 302, "execveat": 322},
-    "aarch64": {"clone3": 435, "prctl": 167, "pivot_root": 41, "prlimit64": 261, "execveat": 281},
-}[platform.machine()]
+    **{"x86_64": {"prctl": 157, "prlimit64": 302}, "aarch64": {"prctl": 167, "prlimit64": 261}}[platform.machine()],
+    **NUMBERS[platform.machine()],
+    **{call.name: call.number for call in kernel.CALLS if call.number is not None},
+}
 
 libc = ctypes.CDLL(None, use_errno=True)
 

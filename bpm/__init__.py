@@ -206,18 +206,20 @@ __all__ = [
 _DOORS = ("bpm.errors", "bpm.config", "bpm.plan", "bpm.host", "bpm.runtime", "bpm.insight", "bpm.oci", "bpm.sandbox")
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'bpm' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it to have every name
 
-    for door in _DOORS:
-        module = import_module(door)
-        if name in getattr(module, "__all__", ()) or (door == "bpm.errors" and hasattr(module, name)):
-            value: object = getattr(module, name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module 'bpm' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'bpm' has no attribute {name!r}")
+        from importlib import import_module
+
+        for door in _DOORS:
+            module = import_module(door)
+            if name in getattr(module, "__all__", ()) or (door == "bpm.errors" and hasattr(module, name)):
+                value: object = getattr(module, name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module 'bpm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

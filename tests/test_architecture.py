@@ -167,8 +167,8 @@ def belongs_in_a_door(node: ast.stmt, *, front: bool) -> bool:
     if isinstance(node, ast.Assign):
         names = {target.id for target in node.targets if isinstance(target, ast.Name)}
         return names == {"__all__"} or (front and names <= {"TYPE_CHECKING", "_DOORS"})
-    if isinstance(node, ast.If):  # if TYPE_CHECKING: imports
-        return front and all(isinstance(inner, ast.ImportFrom) for inner in node.body) and not node.orelse
+    if isinstance(node, ast.If):  # if TYPE_CHECKING: imports, or if not: what makes it lazy
+        return front and all(belongs_in_a_door(inner, front=front) for inner in node.body) and not node.orelse
     return front and isinstance(node, ast.FunctionDef) and node.name in ("__getattr__", "__dir__")
 
 

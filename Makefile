@@ -9,7 +9,7 @@ CFLAGS_LINT := -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Ibpm/_native
 AARCH64_CC := aarch64-linux-gnu-gcc
 CFLAGS_AARCH64 := -std=gnu11 -O2 -Wall -Wextra -Werror -Ibpm/_native
 
-.PHONY: check-aarch64 help build run test lint check-c golden bench wheel clean
+.PHONY: check-aarch64 help build run test lint check-c golden bench model wheel clean
 .DELETE_ON_ERROR:
 
 help: ## print the targets
@@ -45,6 +45,9 @@ golden: $(VENV)/.tools ## write the golden plans and the plan's schema anew, to 
 
 bench: $(VENV)/.tools ## the speed bounds, as ratios in one run (as root)
 	$(BIN)/python -m tests.bench
+
+model: $(VENV)/.tools ## the model of mounts against the kernel, thirty times as long (as root)
+	BPM_EFFORT=30 $(BIN)/python -m pytest --timeout 0 tests/model
 
 wheel: $(VENV)/.tools ## a wheel from the sdist, installed alone, must import and spawn
 	$(BIN)/python -m tests.wheel

@@ -8,6 +8,10 @@ SLOW_HOST = "BPM_SLOW_HOST"
 """Set where a process costs some ten times as much as on the machine itself: see tests/vm."""
 
 
+EFFORT = "BPM_EFFORT"
+"""How many times as often as usual: ``make model`` takes its time."""
+
+
 def times(many: int) -> int:
     """So many times; a tenth of that on a slow host, where the same is tried with another kernel, not tried harder."""
-    return max(many // 10, 2) if SLOW_HOST in os.environ else many
+    return max(many // 10, 2) if SLOW_HOST in os.environ else many * int(os.environ.get(EFFORT, 1))

@@ -23,6 +23,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/user.h>
@@ -259,6 +260,30 @@ static long try_mode(char **a)
 	return lstat(a[0], &info) < 0 ? -errno : (long)info.st_mode;
 }
 
+/* Which file a path leads to, by two numbers. */
+
+static long try_device(char **a)
+{
+	struct stat info;
+
+	return stat(a[0], &info) < 0 ? -errno : (long)info.st_dev;
+}
+
+static long try_inode(char **a)
+{
+	struct stat info;
+
+	return stat(a[0], &info) < 0 ? -errno : (long)info.st_ino;
+}
+
+/* What the mount that shows it forbids. */
+static long try_flags(char **a)
+{
+	struct statvfs info;
+
+	return statvfs(a[0], &info) < 0 ? -errno : (long)(info.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC));
+}
+
 static long try_mknod(char **a)
 {
 	return answer(mknod(a[0], S_IFCHR | 0600, makedev(1, 3)));
@@ -369,6 +394,9 @@ static const struct {
 	{ "list", try_list }, /* PATH: entries of a directory */
 	{ "exec", try_exec }, /* PATH */
 	{ "mode", try_mode }, /* PATH: st_mode */
+	{ "device", try_device }, /* PATH: st_dev, links followed */
+	{ "inode", try_inode }, /* PATH: st_ino, links followed */
+	{ "flags", try_flags }, /* PATH: of ST_RDONLY, ST_NOSUID, ST_NODEV, ST_NOEXEC */
 	{ "mknod", try_mknod }, /* PATH: another /dev/null */
 	{ "ptrace", try_ptrace }, /* PID */
 	{ "inject", try_inject }, /* PID:NUMBER */

@@ -26,6 +26,9 @@ def compile_probe(directory: Path) -> Path:
 class MountLine:
     """One line of /proc/PID/mountinfo, see proc_pid_mountinfo(5)."""
 
+    number: int
+    parent: int
+    device: str
     root: str
     target: str
     options: tuple[str, ...]
@@ -46,10 +49,13 @@ def parse_mounts(text: str) -> tuple[MountLine, ...]:
     lines = []
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
-        _, _, _, root, target, options, *propagation = left.split(" ")
+        number, parent, device, root, target, options, *propagation = left.split(" ")
         kind, source, super_options = right.split(" ")
         lines.append(
             MountLine(
+                number=int(number),
+                parent=int(parent),
+                device=device,
                 root=unescape(root),
                 target=unescape(target),
                 options=tuple(options.split(",")),

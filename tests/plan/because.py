@@ -7,8 +7,33 @@ from typing import Any
 
 from attrs import fields, has
 
-from bpm.config import JobConfig
+from bpm.config import JobConfig, Volume
+from bpm.plan import reasons
 from bpm.plan.reasons import DEFAULTS
+
+# Which of our own mounts are open, and how.
+OPEN_DEFAULTS = {
+    (reasons.SYSTEM_MOUNTS, "executable"),
+    (reasons.JOB_MOUNTS, "executable"),
+    (reasons.TEMPORARY, "writable"),
+    (reasons.LOGS, "writable"),
+    (reasons.KERNEL_MOUNTS, "writable"),
+    (reasons.KERNEL_MOUNTS, "executable"),
+}
+
+
+def openings(asker: Any) -> set[str]:
+    """In which ways a mount may be open: ``writable``, ``executable``.
+
+    Args:
+        asker: What ``resolve()`` gives for it: a Volume, True for a disk, or the name of a default.
+    """
+    if isinstance(asker, Volume):
+        named = {"writable": asker.writable, "executable": asker.allow_executions}
+        return {way for way, asked in named.items() if asked}
+    if asker is True:
+        return {"writable"}
+    return {way for default, way in OPEN_DEFAULTS if default == asker}
 
 
 def every_because(value: Any) -> Iterator[str]:

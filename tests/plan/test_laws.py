@@ -16,7 +16,7 @@ from bpm.errors import PlanError
 from bpm.plan import INSIDE_OWN_MOUNT, HostFacts, Mount, ProcessPlan, from_json, make_plan, reasons, to_json
 from bpm.plan.limits import CGROUP_LIMITS
 from bpm.plan.mounts import clean, is_within
-from tests.plan.because import every_because, resolve
+from tests.plan.because import every_because, openings, resolve
 from tests.strategies import NAMES, PATHS, SIZES, TEXT, host_facts, job_configs, values
 
 law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -136,17 +136,6 @@ def test_from_json_reads_what_to_json_wrote(made: tuple[Case, ProcessPlan]) -> N
     assert plan == from_json(to_json(plan))
 
 
-# Which of our own mounts are open, and how.
-OPEN_DEFAULTS = {
-    (reasons.SYSTEM_MOUNTS, "executable"),
-    (reasons.JOB_MOUNTS, "executable"),
-    (reasons.TEMPORARY, "writable"),
-    (reasons.LOGS, "writable"),
-    (reasons.KERNEL_MOUNTS, "writable"),
-    (reasons.KERNEL_MOUNTS, "executable"),
-}
-
-
 def loosened(mount: Mount) -> set[str]:
     """In which ways a mount is open."""
     return {way for way, strict in (("writable", "ro"), ("executable", "noexec")) if strict not in mount.options}
@@ -158,16 +147,7 @@ def test_nothing_is_writable_or_executable_unless_asked(made: tuple[Case, Proces
     """Nothing is writable or executable unless a key or a named default asked for it."""
     case, plan = made
     for mount in plan.mounts:
-        asker = case.asks(mount)
-        if isinstance(asker, Volume):
-            allowed = {"writable"} if asker.writable else set()
-            allowed |= {"executable"} if asker.allow_executions else set()
-        elif asker is True:
-            allowed = {"writable"}
-        else:
-            allowed = {way for default, way in OPEN_DEFAULTS if default == asker}
-
-        assert loosened(mount) <= allowed
+        assert loosened(mount) <= openings(case.asks(mount))
 
 
 @law

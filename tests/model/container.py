@@ -43,8 +43,7 @@ def stage(name: str, item: int = -1) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # Preparing has rules of its own, and so its own words for what it refuses.
-        raise Refused(name, item, 0 if name == "prepare" else error.errno or 0) from error
+        raise Refused(name, item, error.errno or 0) from error
 
 
 @frozen

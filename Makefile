@@ -9,11 +9,11 @@ CFLAGS_LINT := -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Ibpm/_native
 AARCH64_CC := aarch64-linux-gnu-gcc
 CFLAGS_AARCH64 := -std=gnu11 -O2 -Wall -Wextra -Werror -Ibpm/_native
 
-.PHONY: check-aarch64 help build run test lint check-c golden bench model wheel clean
+.PHONY: check-aarch64 help build run test lint check-c golden bench model interpreters wheel clean
 .DELETE_ON_ERROR:
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: $(VENV)/.built ## build into .venv: leaves .venv/bin/bpm
 
@@ -48,6 +48,9 @@ bench: $(VENV)/.tools ## the speed bounds, as ratios in one run (as root)
 
 model: $(VENV)/.tools ## the model of mounts against the kernel, thirty times as long (as root)
 	BPM_EFFORT=30 $(BIN)/python -m pytest --timeout 0 tests/model
+
+interpreters: $(VENV)/.tools ## the library's tests under every supported Python of this machine (as root)
+	$(BIN)/python -m tests.interpreters
 
 wheel: $(VENV)/.tools ## a wheel from the sdist, installed alone, must import and spawn
 	$(BIN)/python -m tests.wheel

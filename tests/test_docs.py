@@ -83,7 +83,7 @@ def run_example(
     file.chmod(0o644)
     identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
     return subprocess.run(
-        [python, "-W", "error", "-X", "dev", file],
+        [python, "-W", "error", file],
         env={"PATH": os.defpath, "PYTHONPATH": str(site), "BPM_BOSH_ROOT": str(root), "BPM_USER": "nobody"},
         cwd=cwd,
         capture_output=True,

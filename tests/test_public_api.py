@@ -55,4 +55,6 @@ def test_names_cost_what_they_need(program: str, absent: list[str]):
     """A name imports no more than it needs."""
     code = f"import sys\nold = set(sys.modules)\n{program}\nprint(*set({absent!r}) & set(sys.modules) - old)"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert [] == done.stdout.split()
+    # Up to 3.10, platform, which attrs imports, imports it.
+    unavoidable = {"subprocess"} if sys.version_info < (3, 11) else set()
+    assert set() == set(done.stdout.split()) - unavoidable

@@ -2,7 +2,7 @@
 
 from bpm.plan.asked import Asked
 from bpm.plan.build import make_plan
-from bpm.plan.cgroup import LEAF
+from bpm.plan.cgroup import LEAF, plan_evacuation
 from bpm.plan.codec import digest, from_json, to_json
 from bpm.plan.devices import LINKS as DEVICE_LINKS
 from bpm.plan.devices import MASKED as MASKED_PATHS
@@ -108,6 +108,7 @@ __all__ = [
     "from_json",
     "make_plan",
     "names_left",
+    "plan_evacuation",
     "plan_limits",
     "plan_rlimits",
     "sort_by_depth",

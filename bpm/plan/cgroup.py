@@ -60,7 +60,7 @@ def plan_cgroup(asked: Asked, container_id: str) -> tuple[Cgroup, tuple[Notice, 
         settings,
         program,
         tuple(_mounts(facts, needs)),
-        None if scope else _evacuation(facts, directories),
+        None if scope else plan_evacuation(facts, directories),
         scope,
     )
     return cgroup, notices
@@ -149,8 +149,11 @@ def _mounts(facts: HostFacts, needs: Iterable[_Need]) -> Iterator[CgroupMount]:
         yield CgroupMount("cgroup", together or (controller,), home.mount_point, because)
 
 
-def _evacuation(facts: HostFacts, directories: Iterable[CgroupDirectory]) -> Evacuation | None:
-    """v2 lets no cgroup but the root hold processes and give controllers to its children: "no internal processes"."""
+def plan_evacuation(facts: HostFacts, directories: Iterable[CgroupDirectory]) -> Evacuation | None:
+    """Who has to make room for these directories: our own cgroup's processes, where they stand in the way.
+
+    v2 lets no cgroup but the root hold processes and give controllers to its children: "no internal processes".
+    """
     if not facts.crowded:
         return None
     for directory in directories:

@@ -38,6 +38,7 @@ from bpm.plan import (
     SeccompPolicy,
     Variable,
     Workdir,
+    plan_evacuation,
     plan_limits,
     plan_rlimits,
     sort_by_depth,
@@ -372,9 +373,11 @@ class _Planner:
             known = directories.get(key)
             names = (*(known.controllers if known else ()), *([controller] if controller else []))
             path = posixpath.join(own, CGROUP_NAME)
-            directories[key] = CgroupDirectory(tuple(dict.fromkeys(names)), home.version, path, because)
+            first = known.because if known else because
+            directories[key] = CgroupDirectory(tuple(dict.fromkeys(names)), home.version, path, first)
         kept: tuple[CgroupSetting, ...] = tuple(s for s in settings if s.controller not in dropped)
-        return Cgroup(CGROUP_NAME, tuple(directories.values()), kept)
+        made = tuple(directories.values())
+        return Cgroup(CGROUP_NAME, made, kept, evacuation=plan_evacuation(facts, made))
 
     def measured(self) -> list[tuple[str, str]]:
         """The controllers that count memory and time, for whoever has a cgroup anyway or asked for it."""

@@ -251,7 +251,7 @@ loop.close()
 task.get_coro().close()
 task._log_destroy_pending = False
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-X", "dev", "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
 
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
 
@@ -272,7 +272,7 @@ except KeyboardInterrupt:
     except ChildProcessError:
         print("interrupted")
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-X", "dev", "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
 
     assert (0, "interrupted\n", "") == (done.returncode, done.stdout, done.stderr)
 

@@ -184,7 +184,8 @@ def open_lock(path: str | bytes) -> int:
 
 def _expect_ours(walk: Walk) -> None:
     if walk.is_within_reach:
-        raise refuse(walk.directory, ", within the reach of others, is no place for a file of ours")
+        writable = os.fsdecode(walk.exposed or walk.directory.path)
+        raise refuse(walk.directory, f" is no place for a file of ours, since others can write {writable}")
 
 
 def _lock_draft(draft: bytes, directory: int) -> int:

@@ -187,7 +187,7 @@ class Walk:
         directory: The directory that the last component is looked up in.
         name: The last component.
         found: What stands there, or None.
-        exposed: Whether others can move what is in a directory on the way to it.
+        exposed: The first directory on the way to it in which others can move things; empty if there is none.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Walk:
         self.parent_mode = parent_mode
         self.name = b""
         self.found: Thing | None = None
-        self.exposed = False
+        self.exposed = b""
         self._last_link: UnsafePathError | None = None
 
     def __enter__(self) -> Walk:
@@ -286,7 +286,8 @@ class Walk:
             thing.look_again()
         self.directory.close()
         self.directory, self.found = thing, None
-        self.exposed |= thing.others_can_write() and not thing.is_sticky
+        if not self.exposed and thing.others_can_write() and not thing.is_sticky:
+            self.exposed = thing.path
 
     def _follow(self, link: Thing, pending: list[bytes]) -> None:
         """Replaces a link by what it says. The text is read from the descriptor that was judged."""
@@ -334,7 +335,7 @@ class Walk:
     @property
     def is_within_reach(self) -> bool:
         """Whether others can write the last directory, or put another one into its place."""
-        return self.exposed or self.directory.others_can_write()
+        return bool(self.exposed) or self.directory.others_can_write()
 
     def check_making(self) -> None:
         """The other half of rule 5: whether something may be made here for a user."""

@@ -49,6 +49,10 @@ def test_every_error_is_public():
             "from bpm import Environment",
             ["bpm.insight", "subprocess", "asyncio", "dataclasses", "pathlib", "ctypes", "tempfile"],
         ),
+        (
+            "from bpm import Environment; Environment('/').process('nothing').status()",
+            ["yaml", "hashlib", "bpm.plan.model", "bpm._native.binding", "bpm.config.models", "bpm.runtime.startup"],
+        ),
     ],
 )
 def test_names_cost_what_they_need(program: str, absent: list[str]):

@@ -22,9 +22,12 @@ from bpm.cgroup.directory import (
     remove_children,
     write_text,
 )
-from bpm.cgroup.systemd import Placeholder
 from bpm.errors import CgroupError
-from bpm.plan import CgroupSetting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpm.cgroup.systemd import Placeholder
+    from bpm.plan import CgroupSetting
 
 # How many pidfds are open at once: well below the usual RLIMIT_NOFILE of 1,024.
 _BATCH = 128

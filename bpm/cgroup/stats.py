@@ -10,7 +10,10 @@ from attrs import frozen
 
 from bpm.cgroup.directory import opened, read_text
 from bpm.cgroup.group import Group
-from bpm.plan import Cgroup, CgroupDirectory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpm.plan import Cgroup, CgroupDirectory
 
 
 @frozen

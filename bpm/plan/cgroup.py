@@ -10,7 +10,7 @@ from bpm.layout import DEFAULT_ROOT
 from bpm.plan import reasons
 from bpm.plan.asked import Asked
 from bpm.plan.devices import DEVICE_RULES
-from bpm.plan.facts import CGROUP_ROOT, Controller, HostFacts
+from bpm.plan.facts import CGROUP_ROOT, LEAF, Controller, HostFacts
 from bpm.plan.limits import PlannedLimit, plan_limits
 from bpm.plan.model import (
     Cgroup,
@@ -26,9 +26,6 @@ from bpm.plan.model import (
 LONGEST_NAME = 200
 
 LONGEST_UNIT = 255  # UNIT_NAME_MAX
-
-LEAF = "bpm.leaf"
-"""The child of bpm's own cgroup that its processes go to, where they stand in the way. No container has this name."""
 
 # Those that systemd manages on v1, so that a scope has a directory in their hierarchies.
 SYSTEMD_CONTROLLERS = frozenset({"cpu", "cpuacct", "blkio", "memory", "devices", "pids"})

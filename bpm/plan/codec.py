@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from attrs import NOTHING, fields, has
 
 from bpm.errors import RecordError
-from bpm.plan.model import ProcessPlan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpm.plan.model import ProcessPlan
 
 T = TypeVar("T")
 
@@ -40,12 +43,20 @@ def digest(value: Any) -> str:
     return sha256(to_json(value).encode("ascii")).hexdigest()
 
 
-def from_json(text: str, cls: type[T] = ProcessPlan, *, path: str = "<plan>") -> T:  # type: ignore[assignment]
+@overload
+def from_json(text: str, *, path: str = "<plan>") -> ProcessPlan: ...
+
+
+@overload
+def from_json(text: str, cls: type[T], *, path: str = "<plan>") -> T: ...
+
+
+def from_json(text: str, cls: type | None = None, *, path: str = "<plan>") -> object:
     """The value that ``to_json()`` wrote.
 
     Args:
         text: What it wrote.
-        cls: The value's class.
+        cls: The value's class; a ProcessPlan's by default.
         path: What the error names: the file that the text is from.
 
     Raises:
@@ -53,14 +64,15 @@ def from_json(text: str, cls: type[T] = ProcessPlan, *, path: str = "<plan>") ->
     """
     import json
 
+    if cls is None:
+        from bpm.plan.model import ProcessPlan as cls
     try:
         read = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
-        value: T = _value(cls, read, "")
+        return _value(cls, read, "")
     except RecursionError:
         raise RecordError(path, "nested too deeply") from None
     except ValueError as error:
         raise RecordError(path, str(error)) from error
-    return value
 
 
 def _plain(value: Any) -> Any:

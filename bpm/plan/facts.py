@@ -19,6 +19,9 @@ OPTIONAL_PATHS = ("/lib64", "/run/resolvconf", "/run/systemd/resolve", "/proc/kc
 # Where Linux distributions, and upstream, mount cgroups.
 CGROUP_ROOT = "/sys/fs/cgroup"
 
+LEAF = "bpm.leaf"
+"""The child of bpm's own cgroup that its processes go to, where they stand in the way. No container has this name."""
+
 
 def _set(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)

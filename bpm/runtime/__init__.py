@@ -1,18 +1,23 @@
 """Makes things happen: prepares the host, starts, waits, stops, and keeps the records."""
 
-from bpm.cgroup import Usage
-from bpm.runtime.container import GRACE, QUIT_GRACE, Container
-from bpm.runtime.environment import LARGEST_CONFIG, Environment
-from bpm.runtime.explain import Found, examine_program, permits
-from bpm.runtime.explain import find as find_inside
-from bpm.runtime.failure import explain_failure
-from bpm.runtime.lower import Descriptors, Source, lower
-from bpm.runtime.prepare import prepare as prepare_host
-from bpm.runtime.process import JobProcess
-from bpm.runtime.records import ExitRecord, Records, SpawnStop, StateRecord
-from bpm.runtime.startup import start
-from bpm.runtime.status import BrokenConfig, Listing, Report, Status
-from bpm.runtime.visit import Channel, Visitor
+from bpm.doors import look_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpm.cgroup import Usage
+    from bpm.runtime.container import GRACE, QUIT_GRACE, Container
+    from bpm.runtime.environment import LARGEST_CONFIG, Environment
+    from bpm.runtime.explain import Found, examine_program, permits
+    from bpm.runtime.explain import find as find_inside
+    from bpm.runtime.failure import explain_failure
+    from bpm.runtime.lower import Descriptors, Source
+    from bpm.runtime.lower import lower as lower_plan
+    from bpm.runtime.prepare import prepare as prepare_host
+    from bpm.runtime.process import JobProcess
+    from bpm.runtime.records import ExitRecord, Records, SpawnStop, StateRecord
+    from bpm.runtime.startup import start
+    from bpm.runtime.status import BrokenConfig, Listing, Report, Status
+    from bpm.runtime.visit import Channel, Visitor
 
 __all__ = [
     "GRACE",
@@ -38,8 +43,29 @@ __all__ = [
     "examine_program",
     "explain_failure",
     "find_inside",
-    "lower",
+    "lower_plan",
     "permits",
     "prepare_host",
     "start",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take it to have every name
+    __getattr__ = look_in(
+        __name__,
+        *(
+            "records",
+            "status",
+            "container",
+            "process",
+            "environment",
+            "lower",
+            "startup",
+            "failure",
+            "visit",
+            "explain",
+        ),
+        Usage="status.Usage",
+        lower_plan="lower.lower",
+        find_inside="explain.find",
+        prepare_host="prepare.prepare",
+    )

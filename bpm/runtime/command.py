@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from bpm import safepath
 from bpm.errors import BpmError, ConfigError, JobNotFound, ProcessNotFound
 from bpm.layout import JobLayout, container_id
-from bpm.plan import User
 from bpm.runtime.lock import locked
 from bpm.runtime.log import Log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpm.plan import User
 
 
 @contextmanager

@@ -17,13 +17,9 @@ from types import TracebackType
 
 from attrs import evolve
 
-from bpm._native import parse_exit
-from bpm.cgroup import Group, Usage, parse_usage, read_usage
+from bpm.cgroup import Group
 from bpm.errors import CgroupError, HostError, NotRunning, RecordError
-from bpm.runtime.hit import find_hit_limit
 from bpm.runtime.lock import locked
-from bpm.runtime.lower import signal_number
-from bpm.runtime.measure import measure
 from bpm.runtime.records import (
     CLD_DUMPED,
     CLD_EXITED,
@@ -42,6 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bpm.cgroup import Usage
     from bpm.plan import ProcessPlan
     from bpm.runtime.visit import Channel, Visitor
 
@@ -110,6 +107,8 @@ class Container:
 
     def measure(self) -> Usage:
         """What it uses now, and has used; see :class:`Usage`."""
+        from bpm.runtime.measure import measure
+
         return measure(self._group)
 
     @property
@@ -163,7 +162,7 @@ class Container:
         """
         stopped_by = NOBODY
         if self.running:
-            first = signal_number(shutdown_signal or self.state.shutdown_signal)
+            first = signals.Signals[f"SIG{shutdown_signal or self.state.shutdown_signal}"]
             stopped_by = OPERATOR if self._ends_by(first, grace) else TIMEOUT
             if stopped_by == TIMEOUT and not self._ends_by(signals.SIGQUIT, quit_grace):
                 self.kill()
@@ -316,6 +315,10 @@ class Container:
             return None
 
     def _read_exit(self) -> ExitRecord:
+        from bpm._native import parse_exit
+        from bpm.cgroup import parse_usage, read_usage
+        from bpm.runtime.hit import find_hit_limit
+
         reaped = self._reap()
         if self.state.spawn_failure is not None:
             return ExitRecord(spawn_failure=self.state.spawn_failure, started_ns=self.state.started_ns)

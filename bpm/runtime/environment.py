@@ -10,14 +10,17 @@ import os
 import stat
 from collections.abc import Iterator
 
-from bpm.config import JobConfig, load
 from bpm.errors import BpmError, JobNotFound, PlanError, RecordError
-from bpm.host import find_root, find_user, observe
+from bpm.host import find_root, find_user
 from bpm.layout import Layout, container_id
-from bpm.plan import HostFacts, User
 from bpm.runtime.process import JobProcess
 from bpm.runtime.records import Records
 from bpm.runtime.status import BrokenConfig, Listing, Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bpm.config import JobConfig
+    from bpm.plan import HostFacts, User
 
 LARGEST_CONFIG = 4 << 20
 
@@ -78,10 +81,14 @@ class Environment:
             raise JobNotFound(f"open {path}: no such file or directory") from error
         except OSError as error:
             raise JobNotFound(f"open {path}: {os.strerror(error.errno or 0).lower()}") from error
+        from bpm.config import load
+
         return load(text, job=job, root=self.root, file=path)
 
     def facts(self, config: JobConfig) -> HostFacts:
         """One look at the host, for what the job's plans depend on."""
+        from bpm.host import observe
+
         return observe(config, root=self.root, user=self._user)
 
     def process(self, job: str, process: str | None = None) -> JobProcess:

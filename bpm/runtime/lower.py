@@ -43,9 +43,6 @@ RLIMITS = (
 )
 NO_LIMIT = 2**64 - 1
 
-# signal(7), the same on every architecture that bpm runs on
-SIGNALS = {"INT": 2, "QUIT": 3, "KILL": 9, "TERM": 15}
-
 # Where execvp(3) looks when the environment has no PATH.
 DEFAULT_PATH = "/bin:/usr/bin"
 
@@ -180,11 +177,6 @@ def capability_mask(plan: ProcessPlan) -> int:
             raise PlanError(capability.because, f"unknown capability: {capability.name}")
         mask |= 1 << CAPABILITIES.index(capability.name)
     return mask
-
-
-def signal_number(word: str) -> int:
-    """The number of a signal named without SIG."""
-    return _word(SIGNALS, word, "signal", "shutdown_signal")
 
 
 # Building the root

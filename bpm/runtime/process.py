@@ -11,20 +11,19 @@ from contextlib import contextmanager
 from attrs import evolve
 
 from bpm import safepath
-from bpm.config import JobConfig, ProcessConfig, Volume, validate_volume
-from bpm.errors import BpmError, NotRunning, PlanError, Problem, ProcessNotFound, RecordError, SpawnError
+from bpm.errors import BpmError, NotRunning, PlanError, ProcessNotFound, RecordError, SpawnError
 from bpm.layout import JobLayout, container_id, container_name
-from bpm.plan import MOUNTED_ALREADY, ProcessPlan, make_plan
-from bpm.runtime.attach import run_attached
 from bpm.runtime.command import command, open_log, reading, task
 from bpm.runtime.container import Container, find_container, read_boot_id
 from bpm.runtime.log import Log
 from bpm.runtime.records import FAILED, STARTING, ExitRecord, History, SpawnStop
-from bpm.runtime.startup import discard, heal, record_ahead, start_cleared
 from bpm.runtime.status import Report, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bpm.config import JobConfig, ProcessConfig, Volume
+    from bpm.errors import Problem
+    from bpm.plan import ProcessPlan
     from bpm.runtime.environment import Environment
 
 # NAME_MAX, less what the lock's file name adds to the container's id.
@@ -83,6 +82,9 @@ class JobProcess:
         for problem in config.warnings:
             warn(problem)
         process = self._pick(config)
+        from bpm.config import validate_volume
+        from bpm.plan import make_plan
+
         for volume in volumes:
             validate_volume(volume, self.job, self.environment.root)
         return make_plan(config, process, self.environment.facts(config), volumes=volumes, env=env)
@@ -167,6 +169,8 @@ class JobProcess:
             PlanError, PrepareError, HookError, CgroupError, SpawnError, HostError: It could not be started, and
                 nothing is left of it but a status that says so.
         """
+        from bpm.runtime.startup import record_ahead, start_cleared
+
         with self._command("start") as log:
             plan, history = self._read_plan(log, warn=warn), History()
             try:
@@ -215,6 +219,8 @@ class JobProcess:
             JobNotFound, ConfigError, ProcessNotFound: bpm.yml does not tell what it is.
             PlanError, PrepareError, HookError, CgroupError, SpawnError, HostError: It was not run.
         """
+        from bpm.runtime.attach import run_attached
+
         with self._command("run") as log:
             plan = self._read_plan(log, volumes, env, warn)
             running = self.container()
@@ -242,6 +248,8 @@ class JobProcess:
                 # There was one, and only the plan knows what it was.
                 plan = self._read_plan(log)
                 log.error("removing-broken-record", error)
+                from bpm.runtime.startup import discard
+
                 discard(self.environment.records, plan)
                 self._remove_pidfile()
                 return None
@@ -286,9 +294,13 @@ class JobProcess:
         """Removes a dead or broken predecessor."""
         if self.environment.records.exists(self.container_id):
             log.info("removing-stopped-process")
+        from bpm.runtime.startup import heal
+
         return heal(self.environment.records, plan)
 
     def _tell_of_plan(self, plan: ProcessPlan, log: Log) -> None:
+        from bpm.plan import MOUNTED_ALREADY
+
         for dropped in plan.dropped:
             if dropped.reason == MOUNTED_ALREADY:
                 log.info("duplicate-mount", mount=dropped.mount.target)

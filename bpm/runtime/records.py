@@ -15,11 +15,12 @@ from attrs import evolve, frozen
 from bpm import safepath
 from bpm.errors import RecordError, SpawnError
 from bpm.layout import Layout
-from bpm.plan import ProcessPlan, digest, from_json, to_json
+from bpm.plan import digest, from_json, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bpm._native import ExitFacts
+    from bpm.plan import ProcessPlan
 
 STARTING, RUNNING, FAILED = "starting", "running", "failed"
 PHASES = (STARTING, RUNNING, FAILED)

@@ -15,7 +15,7 @@ from bpm import cgroup
 from bpm._native import Layout, Plumbing, SpawnFailure, SpawnRequest
 from bpm.errors import BpmError, ProgramNotFound, ProgramNotPermitted, SpawnError
 from bpm.plan import compile_policy
-from bpm.runtime import Descriptors, explain_failure, lower, prepare_host
+from bpm.runtime import Descriptors, explain_failure, lower_plan, prepare_host
 from bpm.sandbox import groups, namespaces, template
 from bpm.sandbox.command import Command, candidates_of
 from bpm.sandbox.facts import look_around
@@ -68,7 +68,7 @@ class Spawner:
             self._joins.append(namespaces.open_join(join))
         null = self._opened.null
         opened = Descriptors((null, null, null), tuple(self._opened.sources), joins=tuple(self._joins))
-        request = lower(plan, opened, seccomp)
+        request = lower_plan(plan, opened, seccomp)
         self._variables = request.env
         if self._around.root and not once:
             request = self._from_template(request)

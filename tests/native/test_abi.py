@@ -9,6 +9,7 @@ import pytest
 
 from bpm import _native
 from bpm._native import EXIT_SIZE, ExitFacts, Stage, StepKind, binding, parse_exit
+from bpm._native import record as exit_record
 from bpm._native._ffi import ffi, lib
 
 ABI = Path(_native.__file__).with_name("abi.h").read_text()
@@ -61,9 +62,9 @@ def test_as_many_counters_as_python_says() -> None:
     facts = parse_exit(bytes(ffi.buffer(record)))  # type: ignore[attr-defined]
     limits = enum_of("bpm_counter_limit", "BPM_")
 
-    assert {"COUNTERS": binding.COUNTERS, "COUNTER_SIZE": binding.COUNTER_SIZE} == limits
+    assert {"COUNTERS": exit_record.COUNTERS, "COUNTER_SIZE": exit_record.COUNTER_SIZE} == limits
     assert facts is not None
-    assert ("oom 1\n", "oom 1\n", *[""] * (binding.COUNTERS - 2)) == facts.counters
+    assert ("oom 1\n", "oom 1\n", *[""] * (exit_record.COUNTERS - 2)) == facts.counters
 
 
 def test_a_report_is_twelve_bytes() -> None:

@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from bpm._native import EXIT_SIZE, init_descriptor, parse_exit, spawn
-from bpm._native.binding import COUNTERS
+from bpm._native.record import COUNTERS
 from tests.effort import times
 from tests.inside import World, read_seen, wait_for
 from tests.native.callers import in_child

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bpm._native import EXIT_SIZE, Spawned, Step, StepKind, parse_exit
-from bpm._native.binding import COUNTER_SIZE, COUNTERS
+from bpm._native.record import COUNTER_SIZE, COUNTERS
 from tests.inside import CLONE_NEWNS, NO_LIMIT, World, wait_for
 from tests.native.callers import answer_of
 

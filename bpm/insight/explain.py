@@ -15,13 +15,16 @@ from attrs import evolve, frozen
 
 from bpm.config import JobConfig, ProcessConfig, Volume, clean_path, is_below, validate_volume
 from bpm.errors import BpmError
+from bpm.insight.hostmount import HostMount, find_host_mount
 from bpm.layout import INSIDE_ROOT
 from bpm.plan import HostFacts, Mount, ProcessPlan, make_plan
-from bpm.runtime import Environment, Found, find_inside, permits
+from bpm.runtime import NOT_MOUNTED, Environment, Found, find_inside, permits
 
 WRITABLE, READ_ONLY, HIDDEN, ABSENT, UNKNOWN = "writable", "read-only", "hidden", "absent", "unknown"
 
 READ, WRITE, EXECUTE = 4, 2, 1
+
+HOST_ITSELF = "the host itself has"
 
 
 @frozen
@@ -135,14 +138,16 @@ def tell(plan: ProcessPlan, path: str) -> Explanation:
         return _tell_of_nothing(plan, told, found.mount)
     if found.mount is None or found.outside is None:
         text = "it is a directory that bpm makes in the container's own root, for what is mounted below it"
-        return evolve(told, verdict=READ_ONLY, reason=text, kind="directory", access=_own_root())
+        access = _own_root(plan)
+        verdict = WRITABLE if access[1].allowed else READ_ONLY
+        return evolve(told, verdict=verdict, reason=text, kind="directory", access=access)
     return _tell_of_file(plan, told, found.outside, found.mount)
 
 
 def _tell_of_nothing(plan: ProcessPlan, told: Explanation, mount: Mount | None) -> Explanation:
     """What is not there now: it may be by the time of the start, or something else may be in its place."""
     if mount is None:
-        return told
+        return evolve(told, reason=_made_outside(plan, told) or told.reason)
     if not os.path.lexists(mount.source):
         made = next((each for each in plan.preparation.directories if _is_at(mount.source, each.path)), None)
         at = clean_path(told.path) == clean_path(mount.target)
@@ -155,10 +160,20 @@ def _tell_of_nothing(plan: ProcessPlan, told: Explanation, mount: Mount | None) 
     return evolve(told, verdict=HIDDEN if hidden else ABSENT)
 
 
-def _own_root() -> tuple[Access, ...]:
+def _made_outside(plan: ProcessPlan, told: Explanation) -> str:
+    """Of a place that nothing shows, whether a start makes it on the host all the same."""
+    path = clean_path(told.path)
+    outside = plan.root + path[len(INSIDE_ROOT) :] if _is_at(INSIDE_ROOT, path) else path
+    made = next((each for each in plan.preparation.directories if each.path == outside), None)
+    return f"a start makes {outside} on the host (because {made.because}), but {NOT_MOUNTED}" if made else ""
+
+
+def _own_root(plan: ProcessPlan) -> tuple[Access, ...]:
+    is_root = plan.identity.uid == 0
+    why = "it is in memory, and goes with the container" if is_root else "it is root's"
     return (
         Access("list", True, "everyone may"),
-        Access("create in", False, "it is root's, and read-only", mounted=False),
+        Access("create in", is_root, why, mounted=is_root),
         Access("enter", True, "everyone may"),
     )
 
@@ -177,6 +192,10 @@ def _tell_of_kernel(plan: ProcessPlan, told: Explanation, path: str, mount: Moun
     if mount.kind == "tmpfs" and path not in {clean_path(each.target) for each in plan.mounts}:
         reason = f"{mount.target} is the container's own, and begins empty but for what bpm makes there"
         return evolve(told, verdict=ABSENT, reason=reason, kind="")
+    # Processes have numbers of their own inside; all else is as here.
+    name = path.removeprefix("/proc/").partition("/")[0]
+    if mount.target in ("/proc", "/sys") and not name.isdecimal() and not os.path.lexists(path):
+        return evolve(told, verdict=ABSENT, reason=f"this kernel's {mount.kind} has no {path}", kind="")
     verdict = READ_ONLY if "ro" in mount.options else WRITABLE
     return evolve(
         told, verdict=verdict, reason=f"it is in the kernel's own {mount.kind}, where each file has its own rules"
@@ -191,11 +210,15 @@ def _tell_of_file(plan: ProcessPlan, told: Explanation, outside: str, mount: Mou
         return evolve(told, verdict=UNKNOWN, reason=f"you may not look at {outside}, which root may")
     except OSError:
         return _tell_of_nothing(plan, evolve(told, reason=f"{outside} does not exist", outside=None), mount)
+    own = find_host_mount(outside, mount)
+    if own is not None and "rbind" not in mount.options:
+        reason = f"what the host has mounted at {own.path} does not come along with {mount.target}"
+        return evolve(told, verdict=HIDDEN, reason=f"{reason} (because {mount.because})", outside=None)
     directory = stat.S_ISDIR(status.st_mode)
     words = ("list", "create in", "enter") if directory else ("read", "write", "execute")
     owner = f"owner {status.st_uid}:{status.st_gid}, mode {stat.S_IMODE(status.st_mode):04o}"
     bits = zip(words, (READ, WRITE, EXECUTE), strict=True)
-    access = tuple(_access(plan, status, mount, word, bit) for word, bit in bits)
+    access = tuple(_access(plan, status, mount, own, word, bit) for word, bit in bits)
     program = stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
     told = evolve(told, kind=f"{_kind(status)}, {owner}", program=program, access=access)
     if access[1].allowed:
@@ -212,11 +235,17 @@ def _started(plan: ProcessPlan, outside: str, status: os.stat_result) -> os.stat
     return status
 
 
-def _access(plan: ProcessPlan, status: os.stat_result, mount: Mount, word: str, bit: int) -> Access:
+def _access(
+    plan: ProcessPlan, status: os.stat_result, mount: Mount, own: HostMount | None, word: str, bit: int
+) -> Access:
     if bit == WRITE and "ro" in mount.options:
         return Access(word, False, f"{mount.target} is mounted read-only (because {mount.because})", mounted=False)
     if bit == EXECUTE and "noexec" in mount.options and stat.S_ISREG(status.st_mode):
         return Access(word, False, f"{mount.target} is mounted noexec (because {mount.because})", mounted=False)
+    if own is not None and bit == WRITE and own.flags & os.ST_RDONLY:
+        return Access(word, False, f"{HOST_ITSELF} {own.path} mounted read-only", mounted=False)
+    if own is not None and bit == EXECUTE and own.flags & os.ST_NOEXEC and stat.S_ISREG(status.st_mode):
+        return Access(word, False, f"{HOST_ITSELF} {own.path} mounted noexec", mounted=False)
     who = f"{plan.identity.uid}:{plan.identity.gid}"
     if permits(plan, status, bit):
         return Access(word, True, f"owner and mode let {who}")
@@ -380,6 +409,8 @@ def _add_volume(
 def _advise(told: Explanation, facts: HostFacts) -> str:
     """What helps where no key does."""
     path = clean_path(told.path)
+    if any(each.why.startswith(HOST_ITSELF) for each in told.access):
+        return "mount it otherwise on the host"
     if told.verdict == ABSENT and told.mount is not None and told.mount.kind == "bind":
         return f"create {clean_path(told.mount.source + '/' + path[len(clean_path(told.mount.target)) :])} on the host"
     outside = facts.root + path[len(INSIDE_ROOT) :] if _is_at(INSIDE_ROOT, path) else path

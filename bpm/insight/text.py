@@ -106,6 +106,8 @@ def _prepare(plan: Preparation) -> Iterator[Row]:
         yield Row((log.stream, log.path, f"{log.mode:04o} {log.uid}:{log.gid}"), log.because)
     for volume in plan.shared_volumes:
         yield Row(("shared mount", volume.path), volume.because)
+    for point in plan.mount_points:
+        yield Row(("mount point", point.path, f"for {point.source}, {point.uid}:{point.gid}"), point.because)
     if plan.pre_start is not None:
         yield Row(("hook", plan.pre_start.executable, "as root"), plan.pre_start.because)
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from bpm.cgroup import Usage
     from bpm.runtime.container import GRACE, QUIT_GRACE, Container
     from bpm.runtime.environment import LARGEST_CONFIG, Environment
-    from bpm.runtime.explain import Found, examine_program, permits
+    from bpm.runtime.explain import NOT_MOUNTED, Found, examine_program, permits
     from bpm.runtime.explain import find as find_inside
     from bpm.runtime.failure import explain_failure
     from bpm.runtime.lower import Descriptors, Source
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GRACE",
     "LARGEST_CONFIG",
+    "NOT_MOUNTED",
     "QUIT_GRACE",
     "BrokenConfig",
     "Channel",

@@ -16,8 +16,9 @@ import struct
 
 from attrs import frozen
 
-from bpm.config import clean_path
+from bpm.config import clean_path, is_below
 from bpm.errors import describe_errno
+from bpm.layout import INSIDE_ROOT
 from bpm.plan import Mount, ProcessPlan
 from bpm.runtime.lower import candidates
 
@@ -132,7 +133,7 @@ def find(plan: ProcessPlan, path: str) -> Found:
             except PermissionError:
                 raise  # It is the looker who may not, whatever the program may.
             except OSError as error:
-                return Found(at, None, below.mount, _missing(path, at, below.mount, error))
+                return Found(at, None, below.mount, _missing(plan, path, at, below.mount, error))
         if leads_to is not None:
             links += 1
             if links > MOST_LINKS:
@@ -142,7 +143,7 @@ def find(plan: ProcessPlan, path: str) -> Found:
             names = _names(leads_to) + names
             continue
         if below.outside is None and at not in own and at not in mounts and below.mount is None:
-            return Found(at, None, None, _missing(path, at, None, None))
+            return Found(at, None, None, _missing(plan, path, at, None, None))
         here = below
     return here
 
@@ -155,13 +156,16 @@ def _enter(at: str, mount: Mount | None, outside: str | None, mounts: dict[str, 
     return Found(at, os.path.realpath(over.source) if over.kind == "bind" else None, over)
 
 
-def _missing(path: str, at: str, mount: Mount | None, error: OSError | None) -> str:
+def _missing(plan: ProcessPlan, path: str, at: str, mount: Mount | None, error: OSError | None) -> str:
     if error is not None and error.errno == errno.ENOTDIR:
         return f"{path} leads through {posixpath.dirname(at)}, which is no directory"
     if error is not None and error.errno != errno.ENOENT:
         return f"{path}: {describe_errno(error.errno or 0)}"
     if mount is None and os.path.lexists(path):
         return f"{path} exists on the host, but {NOT_MOUNTED}"
+    outside = plan.root + path[len(INSIDE_ROOT) :] if is_below(path, INSIDE_ROOT) else path
+    if mount is None and is_below(path + "/", at) and os.path.lexists(outside):
+        return f"{outside} exists on the host, but {NOT_MOUNTED}"
     if mount is not None and mount.source != mount.target and os.path.lexists(path):
         other = f"in the container {mount.target} is {mount.source} (because {mount.because})"
         return f"{path} exists on the host, but {other}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,6 +156,8 @@ def test_what_only_the_mode_forbids_no_key_allows(ask: Ask) -> None:
         ("/dev/null", "writable", "bpm makes this device"),
         ("/dev/sda", "absent", "begins empty"),
         ("/sys/kernel", "read-only", "the kernel's own sysfs"),
+        ("/proc/1/maps", "writable", "the kernel's own proc"),
+        ("/proc/nothing", "absent", "this kernel's proc has no /proc/nothing"),
         ("/var", "read-only", "a directory that bpm makes in the container's own root"),
     ],
 )
@@ -212,3 +215,74 @@ def test_what_it_says_is_what_happens(
             assert (each.verdict == "writable") == (writable == "1"), (path, each)
             if each.access:
                 assert each.access[0].allowed == (readable == "1"), (path, each)
+
+
+@pytest.fixture
+def mounted_below(bosh_root: BoshRoot) -> Iterator[Path]:
+    """A read-only file system of the host's, with a program on it, mounted below a directory of the BOSH root."""
+    below = bosh_root.path / "data/volume/below"
+    below.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=777", "none", below], check=True)
+    try:
+        (below / "program").touch(0o777)
+        subprocess.run(["mount", "-o", "remount,bind,ro,noexec", below], check=True)
+        yield below
+    finally:
+        subprocess.run(["umount", below], check=True)
+
+
+def test_what_the_host_forbids_below_a_volume_stays_forbidden(ask: Ask, mounted_below: Path) -> None:
+    """A volume's own key opens its topmost mount, and not what the host has mounted below it."""
+    told = ask(
+        mounted_below / "program",
+        f", additional_volumes: [{{path: {mounted_below.parent}, writable: true, allow_executions: true}}]",
+    )
+
+    assert ("read-only", f"the host itself has {mounted_below} mounted read-only") == (told.verdict, told.reason)
+    assert f"the host itself has {mounted_below} mounted noexec" == told.access[2].why
+    # Mounted for itself, it is the topmost.
+    entry = "processes[0].additional_volumes[1]"
+    assert [("write to it", entry), ("execute it", entry)] == [(wish, key) for wish, key, _ in remedies(told)]
+
+
+def test_what_does_not_come_along_is_hidden(ask: Ask, bosh_root: BoshRoot) -> None:
+    """What the host mounts below the packages is not seen, since they are not mounted with all that is below them."""
+    package = bosh_root.path / "data/packages/other"
+    package.mkdir()
+    ask("/")
+    subprocess.run(["mount", "-t", "tmpfs", "none", package], check=True)
+    try:
+        (package / "file").touch()
+        told = ask("/var/vcap/data/packages/other/file")
+    finally:
+        subprocess.run(["umount", package], check=True)
+
+    assert "hidden" == told.verdict
+    assert f"what the host has mounted at {package} does not come along with /var/vcap/data/packages" in told.reason
+
+
+def test_a_neighbour_is_on_the_host_only(ask: Ask, bosh_root: BoshRoot) -> None:
+    """Another job of the BOSH root exists, wherever that root is, and is told of by its name on the host."""
+    bosh_root.add_job("other", "processes: []")
+
+    told = ask("/var/vcap/jobs/other")
+
+    assert ("absent", f"{bosh_root.path}/jobs/other exists on the host, but nothing mounts it into the container") == (
+        told.verdict,
+        told.reason,
+    )
+
+
+def test_what_a_start_makes_where_nothing_shows_it(ask: Ask, bosh_root: BoshRoot) -> None:
+    """The socket directory is made, and a job that wants to see it must ask for it."""
+    reason = f"a start makes {bosh_root.path}/sys/run/web on the host (because default: socket directory)"
+
+    assert ("absent", True) == ((told := ask("/var/vcap/sys/run/web")).verdict, told.reason.startswith(reason))
+
+
+def test_the_containers_own_root_is_roots(ask: Ask) -> None:
+    """There a privileged process may make what it likes, for as long as it lives."""
+    closed, opened = ask("/var"), ask("/var", ", unsafe: {privileged: true}")
+
+    assert ("read-only", "it is root's") == (closed.verdict, closed.access[1].why)
+    assert ("writable", True) == (opened.verdict, opened.access[1].allowed)

@@ -80,3 +80,16 @@ def test_another_order_differs() -> None:
     before = plan()
 
     assert compare_plans(before, evolve(before, mounts=before.mounts[::-1]))
+
+
+def test_mount_points_are_told() -> None:
+    """Where bpm makes the place that a mount hangs over, the plan says so."""
+    facts = HostFacts(root="/tmp/bosh")
+    below = make_plan(
+        JobConfig((ProcessConfig("web", "/bin/true", additional_volumes=(Volume("/tmp/bosh/data/x"),)),), job="web"),
+        "web",
+        facts,
+    )
+
+    (point,) = [row for row, _ in lines(below, "On the host, before") if row[0] == "mount point"]
+    assert "for /tmp/bosh/data/x" in point[2]

@@ -2,7 +2,8 @@
 
 What a mount needs to exist below a file system of the container's own is made there; below anything of the host's,
 nothing is. Each mount is dressed before it is seen: its words hold for all that it brings, but what they open (`rw`,
-`exec`) they open of its topmost mount alone. It follows what is mounted on the host, and gives nothing back.
+`exec`) they open of its topmost mount alone. It follows what is mounted on the host, and gives nothing back; but the
+top of one that is `shared` becomes a peer of the host's, once everything is mounted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ from bpm.plan import Mount as PlannedMount
 from bpm.plan.model import Preparation
 from tests.inside import MountLine
 from tests.model.linux import FLAGS
-from tests.model.mounts import FileSystem, Inode, Mount, Namespace, Place, attach, copy_tree, fault, set_attributes
+from tests.model.mounts import (
+    FileSystem,
+    Inode,
+    Mount,
+    Namespace,
+    Place,
+    attach,
+    copy_tree,
+    fault,
+    set_attributes,
+    set_group,
+)
 
 OPENS = {"rw": "ro", "exec": "noexec"}
 
@@ -94,6 +106,10 @@ def build(plan: ProcessPlan, host: Namespace, kernel: Mapping[str, str]) -> Insi
             brought |= dict.fromkeys(tree.tree(), mount)
             furnish(plan, inside, target)
     assert inside is not None
+    for item, source in enumerate(sources):
+        if source is not None and "shared" in plan.mounts[item].options:
+            with stage("mounts", item):
+                set_group(source, inside.resolve(clean(plan.mounts[item].target)))
     with stage("mounts"):
         make_own(inside, made, clean(plan.workdir.path), "directory")
     for number, cover in enumerate((*plan.masked, *plan.read_only)):
@@ -157,6 +173,8 @@ def dress(mount: PlannedMount, source: Place | None, system: FileSystem) -> Moun
     place = Place(tree, tree.root)
     set_attributes(place, to_clear={OPENS[word] for word in mount.options if word in OPENS})
     set_attributes(place, flags, kind="slave", recursive=True)
+    if "shared" in mount.options:
+        set_attributes(place, kind="private")
     return tree
 
 

@@ -53,6 +53,9 @@ class Layout:
         printer.text(f"\n{self}")
 
 
+# Where a BOSH VM has its own, or bpm refuses a volume.
+FIXED = {"/srv", *(f"/var/vcap/{disk}{job}" for disk in ("data", "store") for job in ("", f"/{JOB}"))}
+
 NAMES = st.sampled_from(["a", "b", "c"])
 BELOW = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 DISKS = st.sampled_from(["/var/vcap/data", "/var/vcap/data/web", "/var/vcap/store", "/var/vcap/store/web", "/srv"])
@@ -80,6 +83,8 @@ def trees(draw: st.DrawFn, links: bool) -> tuple[tuple[Operation, ...], list[str
 
     for path in paths:
         grow(path)
+    # What lies above them, too: there volumes and mounts meet.
+    paths += [above for path in paths if (above := path.rpartition("/")[0]) not in FIXED]
     known = st.sampled_from(paths)
     mounted = st.one_of(
         st.builds(Tmpfs, known, WORDS),
@@ -107,7 +112,7 @@ def layouts(draw: st.DrawFn, links: bool = True) -> Layout:
     """Any host, and a job whose volumes are where its files are."""
     operations, paths = draw(trees(links))
     below_root = [path for path in paths if path.startswith("/var/vcap/")] or ["/var/vcap/data/a"]
-    additional = draw(volumes(below_root, shared=st.booleans()))
+    additional = draw(volumes(below_root, shared=st.sampled_from([True, True, False])))
     globs = ["/srv/*", "/srv/[ab]", "/var/vcap/data/?", "/srv//a/", "/var/vcap/data/*/b", "/srv/a/../b"]
     keys: dict[str, Any] = {
         "additional_volumes": [v for v in additional if v["path"].startswith("/var/vcap/")],

@@ -20,7 +20,7 @@ CLONE_NEWNS = 0x0002_0000
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 OPEN_TREE_CLONE = 1
 FSCONFIG_SET_STRING, FSCONFIG_CREATE = 1, 6
-MOVE_EMPTY_PATHS = 0x04 | 0x40
+MOVE_EMPTY_PATHS, MOVE_MOUNT_SET_GROUP = 0x04 | 0x40, 0x100
 RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
 FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}  # MOUNT_ATTR_*, and the same numbers in statvfs(3)
 PROPAGATION = {"": 0, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
@@ -148,3 +148,8 @@ def clone_tree(fd: int, *, recursive: bool) -> int:
 def attach(tree: int, target: int) -> None:
     """Hangs a detached tree over a place."""
     call(MOVE_MOUNT, tree, b"", target, b"", MOVE_EMPTY_PATHS)
+
+
+def set_group(source: int, target: int) -> None:
+    """Gives a private mount the peers and the master of another (since 5.15)."""
+    call(MOVE_MOUNT, source, b"", target, b"", MOVE_EMPTY_PATHS | MOVE_MOUNT_SET_GROUP)

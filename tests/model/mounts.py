@@ -309,6 +309,22 @@ def attach(tree: Mount, place: Place) -> None:
     tree.hang(place.mount, place.inode)
 
 
+def set_group(source: Place, place: Place) -> None:
+    """move_mount(2) with MOVE_MOUNT_SET_GROUP (since 5.15): a private mount takes over group and master of another.
+
+    Raises:
+        OSError: EINVAL, unless both are roots of mounts, the second shows a part of the first, and that has either.
+    """
+    mount, other = place.mount, source.mount
+    if not (source.is_root_of_mount and place.is_root_of_mount and other.root.holds(mount.root)):
+        raise fault(errno.EINVAL)
+    if mount.group or mount.master or not (other.group or other.master):
+        raise fault(errno.EINVAL)
+    mount.follow(other.master)
+    if other.group is not None:
+        mount.join(other.group)
+
+
 def propagate(tree: Mount, group: Group, place: Place) -> None:
     """Mounts copies on all peers of a group, and slaves of these copies on the group's slaves, and so on.
 

@@ -143,6 +143,24 @@ class Change:
 
 
 @frozen
+class Regroup:
+    """A mount that takes over another's peers and master; mount(8) has no word for it."""
+
+    source: str
+    path: str
+
+    def in_model(self, namespace: Namespace) -> None:
+        mounts.set_group(namespace.resolve(self.source), namespace.resolve(self.path))
+
+    def in_kernel(self, system: Linux) -> None:
+        with system.opened(self.source) as source, system.opened(self.path) as target:
+            linux.set_group(source, target)
+
+    def __str__(self) -> str:
+        return shlex.join(["move_mount", "MOVE_MOUNT_SET_GROUP", self.source, self.path])
+
+
+@frozen
 class Unshare:
     """A copy of the mount namespace: all goes on in the copy."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from bpm.errors import ConfigError, HostError, PlanError, PrepareError, SpawnError
+from bpm.insight.explain import tell
 from tests.effort import times
 from tests.model.container import Refused
 from tests.model.layouts import Layout, layouts
@@ -26,7 +28,7 @@ MOST_PATHS = 200
 @settings(max_examples=times(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(layout=layouts())
 def test_the_inside_is_as_predicted(probe: Path, layout: Layout) -> None:
-    """Every mount with its flags and its propagation; where every path leads, and what may be done there."""
+    """Every mount, its flags, its propagation; where every path leads, what may be done there; what explain says."""
     with laid_out(layout, probe.read_bytes()) as world:
         try:
             plan = world.write()
@@ -78,6 +80,7 @@ def compare(world: World, inside: Namespace) -> list[str]:
         for attempt, answer in predictions().items()
         if answer is not None and answer != seen.attempts[attempt]
     ]
+    found += misleading(world, inside, paths)
     expected = comparable([of_model(inside), of_model(world.both.namespace)])
     actual = comparable([of_kernel(seen.mounts), of_kernel(read_mounts())])
     for where, model, kernel in zip(("inside", "outside"), expected, actual, strict=True):
@@ -87,6 +90,29 @@ def compare(world: World, inside: Namespace) -> list[str]:
             if ours and model.get(chain) != kernel.get(chain):
                 found.append(f"{where}, {' '.join(chain)}: predicted {model.get(chain)}, seen {kernel.get(chain)}")
     return found
+
+
+def misleading(world: World, inside: Namespace, paths: list[str]) -> Iterator[str]:
+    """Where `bpm explain` would tell something else: whether it is there, written to, executed from."""
+    plan = world.process.plan()
+    for path in paths:
+        told = tell(plan, path)
+        is_told = told.verdict not in ("absent", "hidden")
+        try:
+            place = inside.resolve(path)
+        except OSError as error:
+            if is_told:
+                yield f"explain {path}: {told.verdict}, but {errno.errorcode[error.errno or 0]}"
+            continue
+        if not is_told and told.reason.split(" is masked ")[0] not in (cover.path for cover in plan.masked):
+            yield f"explain {path}: {told.verdict}, since {told.reason}, but it is there"
+        if place.mount.system in world.machine or len(told.access) != 3:
+            continue
+        _, write, execute = told.access
+        if write.mounted != ("ro" not in place.mount.flags):
+            yield f"explain {path}: {write.why}, but its mount is {sorted(place.mount.flags)}"
+        if place.inode.kind == "file" and execute.mounted != ("noexec" not in place.mount.flags):
+            yield f"explain {path}: {execute.why}, but its mount is {sorted(place.mount.flags)}"
 
 
 def interesting_paths(world: World, inside: Namespace) -> list[str]:

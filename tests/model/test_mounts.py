@@ -14,7 +14,7 @@ from tests.effort import times
 from tests.model import linux
 from tests.model.linux import FLAGS, Linux
 from tests.model.mounts import FileSystem, Namespace
-from tests.model.operations import Bind, Both, Change, Make, Operation, Tmpfs, Unshare, find
+from tests.model.operations import Bind, Both, Change, Make, Operation, Regroup, Tmpfs, Unshare, find
 from tests.model.views import comparable, of_kernel, of_model
 
 pytestmark = pytest.mark.needs_root
@@ -42,6 +42,7 @@ STEPS = st.one_of(
     st.builds(Bind, PATHS, PATHS, st.just(True)),
     st.builds(Change, WALKS, WORDS, st.just(()), KINDS, st.booleans()),
     st.builds(Change, PATHS, st.just(()), WORDS, KINDS, st.just(True)),
+    st.builds(Regroup, WALKS, WALKS),
     st.builds(Unshare),
 )
 # Most of what is drawn leads somewhere: names there are, and half the time everything is shared from the start.

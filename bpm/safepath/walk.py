@@ -15,6 +15,8 @@
 5.  **What we make in somebody's directory becomes that somebody's.** So it is made only for them, and a start
     that was killed between making and giving is healed: an empty directory or file of ours found there is given.
     Giving away what is empty discloses nothing.
+6.  **The kernel's own files are nobody's.** Nothing in /proc or /sys is made or changed, not even by way of a link
+    of ours: a mode there holds for the whole machine.
 
 "Others can write" is read from the directory's owner and mode. A group counts, except root's own (and, where
 the caller is not root, the caller's) without an access control list.
@@ -92,6 +94,11 @@ class Thing:
     @property
     def is_sticky(self) -> bool:
         return bool(self.status.st_mode & stat.S_ISVTX)
+
+    @property
+    def is_the_kernels(self) -> bool:
+        """Whether it is in this machine's procfs or sysfs."""
+        return any(self.status.st_dev == os.stat(path).st_dev for path in ("/proc", "/sys") if os.path.ismount(path))
 
     @property
     def is_empty(self) -> bool:
@@ -326,7 +333,9 @@ class Walk:
         return empty or thing.owner == self.directory.owner
 
     def check_change(self, thing: Thing, uid: int) -> None:
-        """Rule 4: whether a thing that exists may be given to a user, or opened for writing on their behalf."""
+        """Rules 4 and 6: whether a thing that exists may be given to a user, or opened for writing on their behalf."""
+        if thing.is_the_kernels:
+            raise refuse(thing, ", in a file system of the kernel's, where nothing is changed for a job")
         if not self.is_within_reach or thing.owner == uid:
             return
         if not (thing.is_ours and (thing.is_directory or thing.is_empty)):

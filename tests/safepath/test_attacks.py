@@ -136,6 +136,15 @@ def test_root_keeps_no_file_where_others_write(mode: int, refused: Refused, tree
     assert "is no place for a file of ours" in refused(save, f"{tree}/state/record")
 
 
+@pytest.mark.parametrize("target", ["/proc", "/proc/self", "/proc/sys/kernel/hostname", "/sys", "/sys/kernel"])
+@pytest.mark.parametrize("operation", [make, volume])
+def test_the_kernels_own_files(operation: Operation, target: str, refused: Refused, tree: str) -> None:
+    """A link of root's is followed, but /proc and /sys are nobody's: their modes hold for the whole machine."""
+    before = os.stat(target)
+    refused(operation, symlink(target, f"{tree}/a"))
+    assert (before.st_mode, before.st_uid, before.st_gid) == os.stat(target)[0:1] + os.stat(target)[4:6]
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o770])
 @pytest.mark.parametrize("operation", [make, log, volume, source, directory, read])
 def test_shared_directory(operation: Operation, mode: int, refused: Refused, tree: str, outside: str) -> None:

@@ -80,7 +80,12 @@ class ConfigError(BpmError):
 
 
 class PlanError(BpmError):
-    """The configuration is well formed, but cannot be carried out on this host."""
+    """What was asked for is well formed, but cannot be had on this host, or by this user.
+
+    Args:
+        key: The key of bpm.yml, or the field of a Sandbox, that asked for it.
+        reason: Why not.
+    """
 
     def __init__(self, key: str, reason: str) -> None:
         self.key = key
@@ -129,6 +134,7 @@ class UnsafePathError(_SystemError):
     Args:
         path: The path as far as it was followed, up to and including what was refused.
         reason: What stands there and who owns it, such as ``a symbolic link owned by uid 1000``.
+        number: The errno.
     """
 
     def __init__(self, path: str, reason: str, number: int = _errno.ELOOP) -> None:
@@ -160,6 +166,8 @@ class CgroupError(_SystemError):
         file: The file or directory of the cgroup file system.
         value: What was to be written there; empty for a directory.
         because: The key of bpm.yml, or the named default, that asked for it.
+        number: The errno.
+        hint: What that means here.
     """
 
     def __init__(self, file: str, value: str, because: str, number: int, hint: str = "") -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import bpm
+from bpm import aio
 
 
 def test_all_names_nothing_twice():
@@ -22,6 +26,34 @@ def test_every_name_is_there_and_documented(name: str):
     value = getattr(bpm, name)
     if name != "__version__":
         assert inspect.getdoc(value)
+
+
+def callables() -> Iterator[tuple[str, Any]]:
+    """Every public function, class and method, of bpm and of bpm.aio."""
+    named = {f"bpm.{name}": getattr(bpm, name) for name in bpm.__all__}
+    named |= {f"bpm.aio.{name}": getattr(aio, name) for name in aio.__all__}
+    for name, value in named.items():
+        if callable(value) and getattr(value, "__init__", None) is not Exception.__init__:
+            yield name, value
+        for member, found in vars(value).items() if inspect.isclass(value) else ():
+            function = getattr(found, "__func__", found)
+            if inspect.isfunction(function) and not member.startswith("_"):
+                yield f"{name}.{member}", function
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), list(callables()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_argument_is_documented(name: str, value: Any):
+    """Every parameter of what is public is named in its docstring, a base's, or the doc of a key of bpm.yml."""
+    classes = value.__mro__ if inspect.isclass(value) else (value,)
+    text = " ".join(inspect.cleandoc(one.__doc__ or "") for one in classes)
+    keys = {a.name for a in getattr(value, "__attrs_attrs__", ()) if a.metadata.get("doc")}
+    parameters = set(inspect.signature(value).parameters) - {"self", "cls", *keys}
+    unnamed = sorted(parameter for parameter in parameters if not re.search(rf"\b{parameter}\b", text))
+
+    assert text
+    assert unnamed == [] or "The other arguments" in text
 
 
 def test_everything_public_is_named():

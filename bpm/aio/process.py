@@ -93,7 +93,11 @@ class Process:
         return out, err
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal to the program; SIGKILL ends everything inside. To one that has ended, nothing is sent."""
+        """Send a signal to the program; SIGKILL ends everything inside.
+
+        Args:
+            sig: Its number. To a program that has ended, nothing is sent.
+        """
         self._process.send_signal(sig)
 
     def terminate(self) -> None:

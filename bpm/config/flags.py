@@ -11,6 +11,9 @@ from bpm.errors import ConfigError, Problem
 def parse_volume(definition: str) -> Volume:
     """The volume that a ``-v`` asks for; each option is one of the boolean keys of a volume.
 
+    Args:
+        definition: ``PATH`` or ``PATH:OPTION,OPTION``.
+
     Raises:
         ConfigError: There are more than two parts, or there is no such option. The path is not looked at: see
             ``validate_volume``.
@@ -28,6 +31,9 @@ def parse_volume(definition: str) -> Volume:
 
 def parse_variable(definition: str) -> tuple[str, str]:
     """The name and the value that a ``-e`` sets; the name may be empty, the value may hold more ``=``.
+
+    Args:
+        definition: ``NAME=VALUE``.
 
     Raises:
         ConfigError: There is no ``=`` in it.

@@ -32,7 +32,11 @@ def key(default: Any = None, *, doc: str, required: bool = False, nulls: bool = 
 
 
 class Variables(Mapping[str, str]):
-    """An immutable, hashable map of strings, in the order of its names. Equal to any equal mapping."""
+    """An immutable, hashable map of strings, in the order of its names. Equal to any equal mapping.
+
+    Args:
+        items: A mapping, or pairs of name and value.
+    """
 
     __slots__ = ("_items",)
 

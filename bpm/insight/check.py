@@ -38,7 +38,7 @@ class Findings:
 
     @classmethod
     def of(cls, problems: Iterator[Problem]) -> Findings:
-        """Problems, put in order."""
+        """These problems, put in order."""
         found = sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column))
         return cls(
             tuple(problem for problem in found if problem.code in codes.ERRORS),
@@ -63,6 +63,10 @@ def check_text(text: str | bytes, *, job: str = "job", file: str = "") -> Findin
 
 def check_job(environment: Environment, job: str) -> Findings:
     """Checks a job where it is, with its files, on this host.
+
+    Args:
+        environment: The BOSH root.
+        job: The job's name.
 
     Raises:
         JobNotFound: It has no bpm.yml.

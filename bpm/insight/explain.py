@@ -96,6 +96,8 @@ def explain_path(environment: Environment, job: str, process: str, path: str) ->
     """Follows a path as the process would, on this host, and tells what it comes to.
 
     Args:
+        environment: The BOSH root.
+        job, process: Their names.
         path: As the process has it: from the container's root, or from its working directory.
 
     Raises:

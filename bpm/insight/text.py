@@ -24,7 +24,12 @@ class Row:
 
 @frozen
 class Section:
-    """Lines that belong together."""
+    """Lines that belong together.
+
+    Args:
+        title: What they are about.
+        rows: The lines.
+    """
 
     title: str
     rows: tuple[Row, ...]
@@ -43,6 +48,7 @@ class Change:
     Args:
         sign: ``-`` for the one before, ``+`` for the one after.
         title: Its section.
+        row: The line.
     """
 
     sign: str
@@ -51,7 +57,7 @@ class Change:
 
 
 def compare_plans(before: ProcessPlan, after: ProcessPlan) -> tuple[Change, ...]:
-    """What differs: what is gone and then what is new, section by section. Nothing where the plans are equal.
+    """What differs: what was before and is gone, then what is new after, section by section; nothing for equal plans.
 
     Where nothing but order differs, all of the section is shown.
     """

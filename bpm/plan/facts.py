@@ -29,7 +29,13 @@ def _set(names: Iterable[str]) -> frozenset[str]:
 
 @frozen
 class User:
-    """A user of the host, as its user database has it."""
+    """A user of the host, as its user database has it.
+
+    Args:
+        name: The user's name.
+        uid: The user's id.
+        gid: The id of the user's own group.
+    """
 
     name: str = "vcap"
     uid: int = 1000
@@ -93,16 +99,16 @@ class HostFacts:
     machine: str = "x86_64"
 
     def matches(self, pattern: str) -> tuple[str, ...]:
-        """What a volume's path stands for on this host, sorted; a literal path stands for itself."""
+        """The paths that a volume's pattern stands for on this host, sorted; a literal path stands for itself."""
         for known, found in self.globs:
             if known == pattern:
                 return found
         return () if set(pattern) & set("*?[") else (pattern,)
 
     def controller(self, name: str) -> Controller | None:
-        """Where a controller lives, or None where this host has none."""
+        """Where the controller of that name lives, or None where this host has none."""
         return next((c for c in self.controllers if c.name == name), None)
 
     def home(self, name: str) -> Controller | None:
-        """Where a controller lives, or would, once it is mounted; None where this host has none."""
+        """Where the controller of that name lives, or would, once it is mounted; None where this host has none."""
         return self.controller(name) or next((c for c in self.mountable if c.name == name), None)

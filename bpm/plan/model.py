@@ -294,6 +294,12 @@ class SyscallRule:
     """An allowed syscall under a condition on one argument: ``(argument & mask) == equals``, as 64-bit values.
 
     Several rules of one syscall allow it when any of them holds.
+
+    Args:
+        name: The syscall's name.
+        argument: Which argument, counted from 0.
+        equals: What it is compared with.
+        mask: The bits of it that are compared.
     """
 
     name: str
@@ -328,13 +334,14 @@ class SeccompPolicy:
     deny_if: tuple[SyscallRule, ...] = ()
 
     def allowing(self, *names: str) -> SeccompPolicy:
-        """The same policy, with these syscalls allowed outright."""
+        """The same policy, with the syscalls of these names allowed outright."""
         return evolve(self._without(names), allow=tuple(sorted({*self.allow, *names})), name="own")
 
     def denying(self, *names: str, errno: str | None = None) -> SeccompPolicy:
         """The same policy, with these syscalls refused.
 
         Args:
+            names: The syscalls' names.
             errno: The errno they get, such as ``ENOSYS``; the policy's default if None.
         """
         pairs = tuple((name, errno) for name in names) if errno else ()
@@ -515,7 +522,32 @@ class Embedded:
 
 @frozen
 class ProcessPlan:
-    """Everything that starting one process means. If it is not in here, it is not done."""
+    """Everything that starting one process means. If it is not in here, it is not done.
+
+    Args:
+        job, process: Their names.
+        container_id: The name of all that the container leaves on the host.
+        root: The BOSH root.
+        argv: The program and its arguments.
+        env: Its whole environment, sorted by name.
+        workdir: Where it starts, inside.
+        identity: Its user, group and further groups.
+        capabilities: Those that it keeps.
+        no_new_privs: Whether it can gain no privilege by executing a program.
+        seccomp: Which syscalls it may make; None for all.
+        namespaces: Those that are made for it.
+        hostname: Its host's name; None where that is the host's.
+        mounts: What its root is made of, in the order in which it is mounted.
+        nodes, links: Devices and symbolic links that are made there.
+        masked, read_only: What is covered there, where it exists.
+        rlimits: What each of its processes may use.
+        cgroup: What all of them together may use.
+        preparation: What is done on the host before.
+        shutdown_signal: ``TERM`` or ``INT``: what asks it to stop.
+        dropped: What was asked for and is not mounted, each with the reason.
+        notices: What an operator should know about it.
+        embedded: What only a Sandbox can ask for; None for a job.
+    """
 
     job: str
     process: str

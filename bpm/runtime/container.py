@@ -132,7 +132,7 @@ class Container:
         return self._exit
 
     def signal(self, number: int) -> None:
-        """Sends a signal to init, which passes it on to the program; SIGKILL ends both, and all else inside.
+        """Sends the signal of that number to init, which passes it on to the program; SIGKILL ends all that is inside.
 
         Raises:
             NotRunning: It has ended.

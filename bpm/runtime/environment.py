@@ -86,7 +86,11 @@ class Environment:
         return load(text, job=job, root=self.root, file=path)
 
     def facts(self, config: JobConfig) -> HostFacts:
-        """One look at the host, for what the job's plans depend on."""
+        """One look at the host, for what plans of this config depend on.
+
+        Raises:
+            HostError: The user does not exist, or /proc cannot be read.
+        """
         from bpm.host import observe
 
         return observe(config, root=self.root, user=self._user)

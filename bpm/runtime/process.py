@@ -31,7 +31,12 @@ LONGEST_ID = 255 - len("job-.lock")
 
 
 class JobProcess:
-    """One process of one job. Made by :meth:`Environment.process`."""
+    """One process of one job. Made by :meth:`Environment.process`.
+
+    Args:
+        environment: The BOSH root it is in.
+        job, process: Their names.
+    """
 
     def __init__(self, environment: Environment, job: str, process: str) -> None:
         self.environment = environment

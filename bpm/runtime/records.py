@@ -35,7 +35,13 @@ LARGEST = 1 << 20
 
 @frozen
 class SpawnStop:
-    """Where a start stopped before the program ran: the stage's name, its entry or -1, the errno or 0."""
+    """Where a start stopped before the program ran.
+
+    Args:
+        stage: The stage's name, as in docs/stages.md.
+        item: Which entry of it, counted from 0; -1 where it has none.
+        errno: The kernel's answer; 0 where it gave none.
+    """
 
     stage: str
     item: int
@@ -43,7 +49,7 @@ class SpawnStop:
 
     @classmethod
     def of(cls, error: SpawnError) -> SpawnStop:
-        """The facts of a SpawnError."""
+        """The facts of an error."""
         return cls(error.stage, error.item, error.errno or 0)
 
 
@@ -157,7 +163,7 @@ class ExitRecord:
         return self.exit_code if self.signal is None else 128 + self.signal
 
     def completed(self, facts: ExitFacts) -> ExitRecord:
-        """This record, with what init saw of the program's end."""
+        """This record, with init's facts about the program's end."""
         exited = facts.code == CLD_EXITED
         return evolve(
             self,

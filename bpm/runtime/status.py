@@ -60,7 +60,12 @@ class Report:
 
 @frozen
 class BrokenConfig:
-    """A job whose bpm.yml will not do, and why."""
+    """A job whose bpm.yml will not do.
+
+    Args:
+        job: The job's name.
+        error: Why not.
+    """
 
     job: str
     error: BpmError

@@ -98,7 +98,7 @@ class Visitor:
         return self._exit
 
     def signal(self, number: int) -> None:
-        """Sends a signal to its init, which passes it on to the program.
+        """Sends the signal of that number to its init, which passes it on to the program.
 
         Raises:
             NotRunning: It has ended.

@@ -21,8 +21,11 @@ class Process:
     Made by :meth:`bpm.Sandbox.popen` and :meth:`bpm.Prepared.popen`. Any thread may use it. One that is forgotten
     before it was waited for is killed, unless its sandbox has ``die_with_parent=False``.
 
-    Attributes:
+    Args:
         args: The program and its arguments.
+        running, text: What was made for it, and how its streams are text; for bpm itself.
+
+    Attributes:
         stdin, stdout, stderr: Our ends of the pipes, as files; None where there is none.
     """
 
@@ -36,7 +39,7 @@ class Process:
         self._exchange: Exchange | None = None
 
     def open_files(self, bufsize: int) -> None:
-        """Make files of our ends of the pipes; for bpm itself."""
+        """Make files of our ends of the pipes, with this bufsize; for bpm itself."""
         plumbing = self.running.plumbing
         if plumbing is not None:
             self.stdin, self.stdout, self.stderr = (open_end(plumbing, n, bufsize, self._text) for n in range(3))
@@ -112,7 +115,11 @@ class Process:
         return self._exchange.result()
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal to the program; SIGKILL ends everything inside. To one that has ended, nothing is sent."""
+        """Send a signal to the program; SIGKILL ends everything inside.
+
+        Args:
+            sig: Its number. To a program that has ended, nothing is sent.
+        """
         self.running.send_signal(sig)
 
     def terminate(self) -> None:

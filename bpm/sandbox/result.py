@@ -54,7 +54,9 @@ class ProcessFailed(BpmError, subprocess.CalledProcessError):
     """A program ended with another status than 0, and ``check=True`` asked for an error.
 
     Args:
+        cmd: The program and its arguments.
         ending: How it ended.
+        output, stderr: What it wrote, where that was captured.
     """
 
     def __init__(self, cmd: Any, ending: Ending, output: Any = None, stderr: Any = None) -> None:
@@ -72,6 +74,9 @@ class ProcessTimeout(BpmError, subprocess.TimeoutExpired):
     """A program took longer than ``timeout=`` allowed.
 
     Args:
+        cmd: The program and its arguments.
+        timeout: Seconds.
+        output, stderr: What it had written until then, as bytes, where that was captured.
         ending: How it ended, where it was ended for it; None while it goes on.
     """
 

@@ -101,7 +101,7 @@ class Sandbox(Runner):
         return Sandbox(mounts=(*_system(), *mounts), share=tuple(share), **changes)
 
     def replace(self, **changes: Any) -> Sandbox:
-        """The same sandbox with other values for some fields."""
+        """The same sandbox with changes: other values for the fields of these names."""
         return evolve(self, **changes)
 
     def optional_binds(self) -> tuple[Bind, ...]:

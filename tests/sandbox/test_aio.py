@@ -24,10 +24,19 @@ PIPE = subprocess.PIPE
 PIPE_SIZE = 65536  # pipe(7)
 
 
+def make_eager_loop() -> asyncio.AbstractEventLoop:
+    """One whose tasks run as soon as they are made."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    return loop
+
+
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
+if sys.version_info >= (3, 12):
+    LOOPS["eager"] = make_eager_loop
 
 
 @pytest.fixture(scope="module", autouse=True)

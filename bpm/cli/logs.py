@@ -26,11 +26,12 @@ PAUSE = 100
 
 def run(arguments: Arguments) -> int:
     """`bpm logs`."""
-    stdout, stderr = find_process(arguments).log_paths
+    process = find_process(arguments)
+    stdout, stderr = process.log_paths
     paths = [stderr] if arguments.switch("err") else [stdout]
     if arguments.switch("all"):
         paths = [stdout, stderr]
-    tails = [LogTail(path) for path in paths]
+    tails = [LogTail(path, process.open_log) for path in paths]
     if not any(tail.exists for tail in tails):
         raise Failure("logs not found")
     for tail in tails:

@@ -1,14 +1,8 @@
-"""The ends of log files: the last lines of one, and what is appended from then on.
-
-A log file's owner is the job's user, who could put something else in its place: it is opened without
-following a link and without waiting, and must be a regular file.
-"""
+"""The ends of log files: the last lines of one, and what is appended from then on."""
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +19,13 @@ class LogTail:
 
     Args:
         path: The file.
+        open_log: Opens what has that path, for reading; None where there is nothing. The job's user could put something
+            else there.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, open_log: Callable[[str], int | None]) -> None:
         self.path = path
+        self._open = open_log
         self._fd = open_log(path)
         self._go_to(0)
 
@@ -94,28 +91,7 @@ class LogTail:
             mine = os.fstat(self._fd)
             if (mine.st_dev, mine.st_ino) == (found.st_dev, found.st_ino) or not found.st_size:
                 return None
-        return open_log(self.path)
-
-
-def open_log(path: str) -> int | None:
-    """Opens a log file for reading; None where there is none.
-
-    Raises:
-        OSError: It is no regular file, or cannot be read.
-    """
-    try:
-        # A FIFO would make a plain open wait for a writer.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, f"refusing to open symlink at {path}") from None
-        raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return fd
+        return self._open(self.path)
 
 
 def find_last_lines(fd: int, count: int) -> int:

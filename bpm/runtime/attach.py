@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -29,11 +30,17 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signa
 CHUNK, PIPE = 131072, 1048576
 LARGE = 16384
 MOMENT = 0.001  # seconds
+# What passes: there may be room again.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 F_SETPIPE_SZ = 1031  # fcntl(2); Python names it since 3.10 only where its C library did
 
 
 def run_attached(
-    plan: ProcessPlan, outputs: tuple[int, int], report: Callable[[str], None] = lambda event: None
+    plan: ProcessPlan,
+    outputs: tuple[int, int],
+    report: Callable[[str], None] = lambda event: None,
+    warn: Callable[[OSError], None] = lambda error: None,
 ) -> ExitRecord:
     """Runs the plan's program until it ends, and leaves nothing of its container.
 
@@ -43,6 +50,7 @@ def run_attached(
     Args:
         outputs: Where its standard output and error go, beside the log files.
         report: Is told what happens next.
+        warn: Is told of a log file, as the error's ``filename``, that lacks something of what the program wrote.
     """
     report("creating-job-prerequisites")
     with room_for(len(plan.mounts)) as limits, prepare(plan) as prepared, forwarding() as forward:
@@ -56,6 +64,9 @@ def run_attached(
                 out.close_write_end()
                 err.close_write_end()
                 pump((out, err), container)
+                for stream, log in zip((out, err), plan.preparation.log_files, strict=False):
+                    if stream.log_error is not None:
+                        warn(OSError(stream.log_error.errno, stream.log_error.strerror, log.path))
                 return container.wait()
             finally:
                 try:
@@ -99,10 +110,15 @@ class Stream:
     Args:
         output: The caller's descriptor.
         log: The log file's.
+
+    Attributes:
+        log_error: Why the log file lacks something, if it does.
     """
 
     def __init__(self, plan: ProcessPlan, output: int, log: int) -> None:
+        self.log_error: OSError | None = None
         self.targets = [log, output]
+        self._log = log
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         # One buffer for all that ever comes: fresh memory for each read costs as much as the read.
         self._buffer = memoryview(bytearray(CHUNK))
@@ -123,9 +139,12 @@ class Stream:
         for target in tuple(self.targets):
             try:
                 write_all(target, data)
-            except OSError:
+            except OSError as error:
                 # A reader that went away, a full disk: the program is not to suffer from it, nor the other target.
-                self.targets.remove(target)
+                if target == self._log:
+                    self.log_error = self.log_error or error
+                if error.errno not in NO_ROOM:
+                    self.targets.remove(target)
         return len(data)
 
     def close_write_end(self) -> None:

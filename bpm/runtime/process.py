@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from attrs import evolve
 
 from bpm import safepath
-from bpm.errors import BpmError, NotRunning, PlanError, ProcessNotFound, RecordError, SpawnError
+from bpm.errors import BpmError, NotRunning, PlanError, Problem, ProcessNotFound, RecordError, SpawnError
 from bpm.layout import JobLayout, container_id, container_name
 from bpm.runtime.command import command, open_log, reading, task
 from bpm.runtime.container import Container, find_container, read_boot_id
@@ -22,7 +22,6 @@ from bpm.runtime.status import Report, Status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bpm.config import JobConfig, ProcessConfig, Volume
-    from bpm.errors import Problem
     from bpm.plan import ProcessPlan
     from bpm.runtime.environment import Environment
 
@@ -56,6 +55,17 @@ class JobProcess:
     def log_paths(self) -> tuple[str, str]:
         """The files that its standard output and error go to."""
         return self._paths.stdout(self.process).outside, self._paths.stderr(self.process).outside
+
+    def open_log(self, path: str) -> int | None:
+        """A descriptor to read one of ``log_paths`` with, which the caller closes; None where there is no such file.
+
+        Raises:
+            UnsafePathError: The job's user has put something else there.
+        """
+        try:
+            return safepath.open_file(path)
+        except FileNotFoundError:
+            return None
 
     def config(self) -> ProcessConfig:
         """What bpm.yml says of it.
@@ -218,7 +228,7 @@ class JobProcess:
         Args:
             volumes, env: Further ones, as ``bpm run -v`` and ``-e`` have them; of equal names the last wins.
             stdout, stderr: The descriptors.
-            warn: Is told of what is remarkable in bpm.yml.
+            warn: Is told of what is remarkable in bpm.yml, and of a log file that a full disk kept from being whole.
 
         Raises:
             JobNotFound, ConfigError, ProcessNotFound: bpm.yml does not tell what it is.
@@ -236,7 +246,12 @@ class JobProcess:
             with task(log, "run-process") as inner:
                 self._clear(plan, inner)
                 self._tell_of_plan(plan, inner)
-                return run_attached(plan, (stdout, stderr), inner.info)
+
+                def tell(error: OSError) -> None:
+                    inner.error("log-incomplete", error)
+                    warn(Problem(f"{error.filename} lacks some of what the program wrote: {error.strerror}"))
+
+                return run_attached(plan, (stdout, stderr), inner.info, tell)
 
     def stop(self) -> ExitRecord | None:
         """Stops it, and removes all that is left of it; says how it ended, None when there was nothing to stop.

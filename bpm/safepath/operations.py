@@ -88,10 +88,22 @@ def _create(name: bytes, directory: int) -> int:
 
 
 def _open_existing_log(walk: Walk, thing: Thing, uid: int) -> int:
-    if thing.is_link:
-        raise refuse(thing, f" (refusing to open symlink at {os.fsdecode(walk.path)})")
+    _expect_no_link(walk, thing)
     walk.check_change(_expect_file(thing), uid)
     return os.open(thing.alias, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+
+def open_file(path: str | bytes) -> int:
+    """A descriptor to read a file with, such as a log of someone else's. No link is followed to it."""
+    with Walk(path, follow=False) as walk:
+        thing = walk.existing()
+        _expect_no_link(walk, thing)
+        return os.open(_expect_file(thing).alias, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _expect_no_link(walk: Walk, thing: Thing) -> None:
+    if thing.is_link:
+        raise refuse(thing, f" (refusing to open symlink at {os.fsdecode(walk.path)})")
 
 
 def read_file(path: str | bytes, limit: int, *, trusted: bool = False) -> bytes:

@@ -299,5 +299,24 @@ def test_run_passes_output_on_where_its_log_cannot(jobs: Jobs, disk: Disk) -> No
 
     done = jobs.bpm("run", "web")
 
+    log = jobs.path / "sys/log/web/web.stdout.log"
     assert "".join(f"{number}\n" for number in range(1, 200001)) == done.stdout
     assert 3 == done.returncode
+    assert f"bpm: warning: {log} lacks some of what the program wrote: No space left on device\n" in done.stderr
+
+
+@pytest.mark.parametrize("disk", ["data/sys/log"], indirect=True)
+def test_run_logs_again_when_there_is_room(jobs: Jobs, disk: Disk) -> None:
+    """What the program of ``bpm run`` writes after the disk was full is in its log, too."""
+    jobs.define("/bin/sh", "-c", "seq 1 200000; until [ -e /tmp/go ]; do sleep 0.05; done; echo after")
+    log = jobs.path / "sys/log/web/web.stdout.log"
+    with jobs.bpm.begin("run", "web") as running:
+        assert running.stdout is not None
+        while running.stdout.readline() != b"200000\n":
+            assert running.poll() is None
+        os.truncate(log, 0)
+        (jobs.path / "data/web/tmp/go").touch()
+        rest, warnings = running.communicate(timeout=20)
+
+    assert (b"after\n", "after\n") == (rest, log.read_text())
+    assert b"No space left on device" in warnings

@@ -68,7 +68,8 @@ def test_a_spawn_that_stopped_has_its_stage_in_the_log(bpm: CommandLine) -> None
     done = bpm("start", "web")
     (entry,) = [entry for entry in entries(bpm) if entry["level"] == "error"]
 
-    assert entry["error"].startswith("cannot start web: mounts: ") or "workdir" in entry["error"]
+    stopped = "cannot start web: workdir: /usr/none (because processes[0].workdir): No such file or directory (ENOENT)"
+    assert stopped == entry["error"]
     assert entry["error"] in done.stderr
 
 

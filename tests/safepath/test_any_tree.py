@@ -25,6 +25,7 @@ from tests.safepath.trees import (
     mkdir,
     plant_secrets,
     read,
+    reader,
     remove,
     save,
     snapshot,
@@ -153,6 +154,7 @@ FITS = {
     volume: lambda end: os.path.exists(end) or not os.path.lexists(end),
     source: os.path.exists,
     directory: os.path.isdir,
+    reader: lambda end: os.path.isfile(end) and not os.path.islink(end),
     read: os.path.isfile,
     save: lambda end: not os.path.isdir(end) or os.path.islink(end),
     create: lambda end: not os.path.isdir(end) or os.path.islink(end),
@@ -181,7 +183,7 @@ def test_any_tree(operation: Operation, drawn: tuple[list[Entry], str]) -> None:
         plant_secrets(top)
         for entry in entries:
             entry.make(top)
-        way = find_way(top, top + tried, follow=operation not in (log, save, create, lock, remove))
+        way = find_way(top, top + tried, follow=operation not in (log, reader, save, create, lock, remove))
         before = snapshot(top)
         realm = tuple(f"{path}/" for path in before if os.path.isdir(path) and others_write(path))
         fits = way.is_safe and way.end is not None and FITS[operation](way.end)

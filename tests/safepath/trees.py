@@ -108,6 +108,10 @@ def directory(path: str) -> None:
     os.close(safepath.open_directory(path))
 
 
+def reader(path: str) -> None:
+    os.close(safepath.open_file(path))
+
+
 def read(path: str) -> None:
     safepath.read_file(path, 1000)
 
@@ -128,4 +132,4 @@ def remove(path: str) -> None:
     safepath.remove_file(path)
 
 
-OPERATIONS = (make, log, volume, source, directory, read, save, create, lock, remove)
+OPERATIONS = (make, log, volume, source, directory, reader, read, save, create, lock, remove)

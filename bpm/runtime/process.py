@@ -57,7 +57,10 @@ class JobProcess:
         return self._paths.stdout(self.process).outside, self._paths.stderr(self.process).outside
 
     def open_log(self, path: str) -> int | None:
-        """A descriptor to read one of ``log_paths`` with, which the caller closes; None where there is no such file.
+        """A descriptor to read a log file with, which the caller closes; None where there is no such file.
+
+        Args:
+            path: One of ``log_paths``.
 
         Raises:
             UnsafePathError: The job's user has put something else there.

@@ -9,7 +9,7 @@ CFLAGS_LINT := -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Ibpm/_native
 AARCH64_CC := aarch64-linux-gnu-gcc
 CFLAGS_AARCH64 := -std=gnu11 -O2 -Wall -Wextra -Werror -Ibpm/_native
 
-.PHONY: check-aarch64 help build run test lint check-c golden bench model interpreters wheel clean
+.PHONY: check-aarch64 docs help build run test lint check-c golden bench model interpreters wheel clean
 .DELETE_ON_ERROR:
 
 help: ## print the targets
@@ -49,6 +49,9 @@ bench: $(VENV)/.tools ## the speed bounds, as ratios in one run (as root)
 model: $(VENV)/.tools ## the model of mounts against the kernel, thirty times as long (as root)
 	BPM_EFFORT=30 $(BIN)/python -m pytest --timeout 0 tests/model
 
+docs: $(VENV)/.docs ## the manual, in build/manual: the pages of docs/ and the reference of all public names
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/manual
+
 interpreters: $(VENV)/.tools ## the library's tests under every supported Python of this machine (as root)
 	$(BIN)/python -m tests.interpreters
 
@@ -68,4 +71,8 @@ $(VENV)/.built: $(VENV)/bin/python $(NATIVE)
 
 $(VENV)/.tools: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,lint]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.built
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[docs]'
 	@touch $@

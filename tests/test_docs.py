@@ -6,6 +6,7 @@ import doctest
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import bpm
+from bpm import aio
 from tests.conftest import BoshRoot
 from tests.manual import CHECKOUT, Example, examples_of
 
@@ -121,6 +123,13 @@ def test_the_readme_runs_as_written(example: Example, site: Path, bosh_root: Bos
 def test_every_example_shows_what_it_prints() -> None:
     """No example of the page is without its output, and none differs for one of the two only."""
     assert [] == [example.place for example in LIBRARY if set(example.outputs) not in ({""}, {"root", "user"})]
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """docs/api.md, from which Sphinx makes the reference, lists each name once."""
+    listed = re.findall(r"^\.\. auto\w+:: bpm\.(\S+)$", (CHECKOUT / "docs/api.md").read_text(), re.MULTILINE)
+
+    assert sorted([*bpm.__all__, *(f"aio.{name}" for name in aio.__all__)]) == sorted([*listed, "__version__"])
 
 
 def test_the_page_begins_with_ten_lines() -> None:

@@ -77,7 +77,7 @@ class HostFacts:
         bare_mount_point: Whether a tmpfs has to be mounted at CGROUP_ROOT before that.
         crowded: Whether bpm's own cgroup v2 holds processes, so that it cannot give controllers to its children.
         systemd: The hierarchy in which systemd, as pid 1, keeps its units apart; None without it.
-        capabilities: The capability names (without CAP_) of bpm's own bounding set.
+        capabilities: The capability names (without ``CAP_``) of bpm's own bounding set.
         machine: The architecture, as uname(2) has it.
     """
 

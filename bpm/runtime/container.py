@@ -242,7 +242,7 @@ class Container:
 
     @property
     def program(self) -> int | None:
-        """The pid of its program in the host's namespace: the first child of its init. None when it has ended."""
+        """The pid of its program, the first child of its init, in the host's namespace; None when it has ended."""
         if not self.running:
             return None
         born = [(read_birth(pid), pid) for pid in self._group.processes()]

@@ -159,7 +159,7 @@ class ExitRecord:
 
     @property
     def status(self) -> int | None:
-        """As a shell has it: the exit code, or 128 and the signal; None when there is neither."""
+        """The exit code, or 128 and the signal, as a shell has it; None when there is neither."""
         return self.exit_code if self.signal is None else 128 + self.signal
 
     def completed(self, facts: ExitFacts) -> ExitRecord:

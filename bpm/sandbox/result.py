@@ -24,7 +24,7 @@ class Completed(subprocess.CompletedProcess[Any]):
 
     @property
     def reason(self) -> Reason:
-        """Why it ended: ``exited``, ``signalled``, ``oom``, ``timeout``, ``killed`` or ``unknown``; see Ending."""
+        """``exited``, ``signalled``, ``oom``, ``timeout``, ``killed`` or ``unknown``, as in Ending."""
         return self.ending.reason
 
     @property

@@ -57,7 +57,7 @@ class Sandbox(Runner):
         root: A directory to be the root, read-only, or a Bind of one; by default an empty one in memory.
         user, group: Who the program runs as, by name or number; by default nobody if we are root, and ourselves if not.
         groups: Its further groups.
-        capabilities: Those that it has, named without CAP_.
+        capabilities: Those that it has, named without ``CAP_``.
         limits: What it may use.
         seccomp: ``"default"``, a policy of your own, or None for no filter.
         env: Its environment. Nothing of ours is in it.

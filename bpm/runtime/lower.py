@@ -265,7 +265,7 @@ class _Builder:
 
 def _filesystem(mount: Mount, item: int) -> Step:
     """A fresh file system. Words for the mount become attributes, the others go to the file system itself."""
-    pairs = []
+    pairs: list[tuple[bytes, bytes | None]] = [(b"source", _bytes(mount.source, mount.because))]
     for word in mount.options:
         if word in SETS or word in CLEARS:
             continue

@@ -144,7 +144,7 @@ def open_source(mount: Mount) -> Source | None:
 
 def open_null() -> int:
     """Opens /dev/null, and makes sure that it is what it should be."""
-    fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     if os.fstat(fd).st_rdev != NULL_DEVICE:
         os.close(fd)
         cause = OSError(errno.ENXIO, os.strerror(errno.ENXIO))

@@ -145,9 +145,10 @@ def test_a_plain_bind_leaves_what_is_below():
 
 
 def test_other_words_go_to_the_file_system():
-    """What is no option of mounts is given to the file system, as a pair or as a flag."""
+    """What is no option of mounts is given to the file system, as a pair or as a flag; first its name in mountinfo."""
     step = step_at(plan_of(PLAIN), "/dev/pts", FILESYSTEM)
-    options = ((b"newinstance", None), (b"ptmxmode", b"0666"), (b"mode", b"0620"), (b"gid", b"5"))
+    modes = ((b"ptmxmode", b"0666"), (b"mode", b"0620"), (b"gid", b"5"))
+    options = ((b"source", b"devpts"), (b"newinstance", None), *modes)
     assert (b"devpts", options, NOSUID | NOEXEC) == (step.source, step.options, step.set_attributes)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from bpm.config import clean_path
 from bpm.errors import PlanError
 from bpm.oci.seccomp import seccomp_section
-from bpm.plan import CPU_PERIOD_US, RLIM_INFINITY, CgroupSetting, Mount, ProcessPlan
+from bpm.plan import CPU_PERIOD_US, RLIM_INFINITY, CgroupSetting, Embedded, Hook, Mount, ProcessPlan
 
 # The last release whose every version of runc and crun in use takes it; later additions are optional properties, which
 # a runtime that does not know them ignores ("Extensibility", config.md).
@@ -50,11 +50,21 @@ def oci_config(plan: ProcessPlan, machine: str) -> Config:
         config["hostname"] = text_of(plan.hostname, "hostname")
     hook = plan.preparation.pre_start
     if hook is not None:
-        if not hook.executable.startswith("/"):
-            raise PlanError(hook.because, f"the path of an OCI hook must be absolute: {hook.executable}")
-        path = text_of(hook.executable, hook.because)
-        config["hooks"] = {"createRuntime": [{"path": path, "args": [path], "env": environment(plan)}]}
+        config["hooks"] = {"createRuntime": [hook_of(hook, environment(plan))]}
     return config
+
+
+# A runtime writes the container's state to a hook's stdin, and runc (seen in 1.1) passes the SIGPIPE of one that does
+# not read it on to the container, which ends by it. And env(1), not sh(1), hands any variable on as it is.
+AS_BPM_RUNS_IT = 'while read -r _; do :; done; exec /usr/bin/env -i -- "$@" </dev/null'
+
+
+def hook_of(hook: Hook, env: list[str]) -> Config:
+    """The hook as bpm runs it: without arguments, with the container's environment alone, and nothing on stdin."""
+    path = text_of(hook.executable, hook.because)
+    if not path.startswith("/") or "=" in path:
+        raise PlanError(hook.because, f"the path of an OCI hook must be absolute, without a '=': {path}")
+    return {"path": "/bin/sh", "args": ["sh", "-c", AS_BPM_RUNS_IT, "sh", *env, path]}
 
 
 def process(plan: ProcessPlan) -> Config:
@@ -63,7 +73,12 @@ def process(plan: ProcessPlan) -> Config:
     identity = plan.identity
     return {
         "terminal": False,
-        "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)},
+        "user": {
+            "uid": identity.uid,
+            "gid": identity.gid,
+            "umask": Embedded().umask,
+            "additionalGids": list(identity.groups),
+        },
         "args": [text_of(word, f"args[{i - 1}]" if i else "executable") for i, word in enumerate(plan.argv)],
         "env": environment(plan),
         "cwd": absolute(plan.workdir.path, plan.workdir.because),
@@ -102,17 +117,17 @@ RECURSIVE = {"ro": "rro", "nosuid": "rnosuid", "nodev": "rnodev", "noexec": "rno
 
 
 def mount_of(mount: Mount) -> Config:
-    """One mount. What is bound is a slave of the host's mount, so that what the host mounts there later arrives."""
+    """One mount. What is bound follows what the host mounts there later; only a shared one works the other way, too."""
     target = absolute(mount.target, mount.because)
     if target == "/":
         raise PlanError(mount.because, "an OCI runtime makes the container's root itself: nothing can be mounted there")
     if mount.kind == "bind" and not mount.source.startswith("/"):
         raise PlanError(mount.because, f"the path of what is mounted must be absolute: {mount.source!r}")
     options = list(mount.options)
-    if mount.kind == "bind":
-        recursive = "rbind" in options
-        options += [RECURSIVE[word] for word in mount.options if word in RECURSIVE] if recursive else []
-        options.append("rslave" if recursive else "slave")
+    if "rbind" in options:
+        options += [RECURSIVE[word] for word in mount.options if word in RECURSIVE]
+    if mount.kind == "bind" and "shared" not in options:
+        options.append("rslave" if "rbind" in options else "slave")
     source = text_of(mount.source, mount.because)
     return {"destination": target, "type": mount.kind, "source": source, "options": options}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,14 @@ def test_mounts_keep_their_order_and_their_options() -> None:
     assert [] == by_target["/proc"]
 
 
+def test_a_shared_volume_stays_a_peer_of_the_hosts_mount() -> None:
+    """What is mounted below it inside is seen outside, as with bpm."""
+    plan = plan_of(additional_volumes=(Volume(path="/var/vcap/data/x", shared=True),))
+    (options,) = [m["options"] for m in oci_config(plan, "x86_64")["mounts"] if m["destination"] == "/var/vcap/data/x"]
+
+    assert ("shared" in options, "rslave" in options) == (True, False)
+
+
 def test_targets_are_absolute_and_clean() -> None:
     """As the plan means them: everything starts at the root."""
     config = config_of(additional_volumes=(Volume(path="/var/vcap/data//x/../y/"),), workdir="tmp/.")
@@ -171,11 +181,20 @@ def test_a_node_beyond_the_standard_ones_is_named() -> None:
     assert {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o600, "uid": 0, "gid": 0} == found
 
 
-def test_the_hook_runs_on_the_host_with_the_processs_environment() -> None:
-    """It becomes a createRuntime hook."""
-    (hook,) = config_of(hooks=Hooks(pre_start="/bin/hook"), env={"A": "b"})["hooks"]["createRuntime"]
+def test_the_hook_runs_as_bpm_runs_it(tmp_path: Path) -> None:
+    """With the container's environment alone, no arguments, and an empty stdin, though a runtime writes to it."""
+    script, told = tmp_path / "a hook", tmp_path / "told"
+    environ = "open('/proc/self/environ').read()"  # Python adds to its own
+    look = f"json.dump([sys.argv, {environ}, sys.stdin.read()], open({str(told)!r}, 'w'))"
+    script.write_text(f"#!{sys.executable} -I\nimport json, sys\n{look}\n")
+    script.chmod(0o755)
+    plan = plan_of(hooks=Hooks(pre_start=str(script)), env={"a.b": "two\nlines", "PATH": "", "-x": "1"})
+    (hook,) = oci_config(plan, "x86_64")["hooks"]["createRuntime"]
+    state = "x" * (1 << 20) + "\nmore"
+    subprocess.run(hook["args"], executable=hook["path"], env={"OTHER": "1"}, input=state, text=True, check=True)
 
-    assert ("/bin/hook", ["/bin/hook"], True) == (hook["path"], hook["args"], "A=b" in hook["env"])
+    expected = "".join(f"{variable.name}={variable.value}\0" for variable in plan.env)
+    assert [[str(script)], expected, ""] == json.loads(told.read_text())
 
 
 def test_privileged_is_root_without_a_filter() -> None:
@@ -209,7 +228,7 @@ def test_the_shutdown_signal_is_the_annotation_for_it() -> None:
         ),
         (
             {"hooks": Hooks(pre_start="bin/hook")},
-            "the path of an OCI hook must be absolute: bin/hook (processes[0].hooks.pre_start)",
+            "the path of an OCI hook must be absolute, without a '=': bin/hook (processes[0].hooks.pre_start)",
         ),
         (
             {"unsafe": Unsafe(unrestricted_volumes=(Volume(path="/"),))},

@@ -44,7 +44,7 @@ golden: $(VENV)/.tools ## write the golden plans and the plan's schema anew, to 
 	$(BIN)/python -m tests.insight.publish
 
 bench: $(VENV)/.tools ## the speed bounds, as ratios in one run (as root)
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench; first=$$?; $(BIN)/python -m tests.bench.sandbox && exit $$first
 
 model: $(VENV)/.tools ## the model of mounts against the kernel, thirty times as long (as root)
 	BPM_EFFORT=30 $(BIN)/python -m pytest --timeout 0 tests/model

@@ -5,7 +5,7 @@ from bpm.doors import look_in
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bpm._native.binding import Child, Layout, Plumbing, init_descriptor, life_descriptor, spawn
-    from bpm._native.record import EXIT_SIZE, ExitFacts, parse_exit
+    from bpm._native.record import EXIT_SIZE, ExitFacts, Reaped, parse_exit
     from bpm._native.request import Cover, Spawned, SpawnFailure, SpawnRequest, Stage, Step, StepKind
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ExitFacts",
     "Layout",
     "Plumbing",
+    "Reaped",
     "SpawnFailure",
     "SpawnRequest",
     "Spawned",

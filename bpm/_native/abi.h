@@ -193,6 +193,17 @@ struct bpm_plumbing {
 	int32_t exit_fd; /* a file for struct bpm_exit */
 };
 
+/* What is known of an init that has ended. */
+struct bpm_ended {
+	int32_t known; /* whether the rest is filled in */
+	int32_t reaped; /* whether its status was there to be taken: not where SIGCHLD is ignored, or someone else took it */
+	int32_t status; /* as wait4(2) has it */
+	int32_t recorded; /* whether init has written the record */
+	int64_t user; /* nanoseconds */
+	int64_t system;
+	struct bpm_exit record;
+};
+
 /* A new sealed memfd holding init, or -1 with errno. */
 int bpm_make_init(void);
 
@@ -207,6 +218,13 @@ int bpm_plumb(uint32_t pipes, struct bpm_plumbing *plumbing);
 
 /* Closes it and leaves -1 in its place; of -1, nothing. */
 void bpm_close(int32_t *fd);
+
+/* Reaps an init that has ended and takes its record, once; closes the record's file. */
+void bpm_reap(const struct bpm_spawned *spawned, struct bpm_plumbing *plumbing, struct bpm_ended *ended);
+
+/* What is still open of either is closed; -1 stays in its place. */
+void bpm_close_plumbing(struct bpm_plumbing *plumbing);
+void bpm_close_spawned(struct bpm_spawned *spawned);
 
 /* Spawns; 0 when the program runs, -1 with the report filled in. */
 int bpm_spawn(const struct bpm_request *request, struct bpm_spawned *spawned, struct bpm_report *report);

@@ -11,12 +11,26 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bpm._native._ffi import ffi, lib
-from bpm._native.record import COUNTERS, EXIT_SIZE, ExitFacts, parse_exit
+from bpm._native.record import COUNTERS, ExitFacts, Reaped
 from bpm._native.request import Spawned, SpawnFailure, SpawnRequest, Stage, Step, StepKind
 
 NO_NEW_PRIVS, DIE_WITH_PARENT, SUBREAPER, TERMINAL, KEEP_GROUPS = 1, 2, 4, 8, 16  # enum bpm_flag
 CLONE_NEWPID = 0x20000000
 FILTER_INSTRUCTION = 8  # bytes of a struct sock_filter
+
+
+def _exit_facts(record: Any) -> ExitFacts:
+    """A struct bpm_exit, without the counters."""
+    return ExitFacts(
+        record.code,
+        record.status,
+        record.started,
+        record.ended,
+        record.user,
+        record.system,
+        record.max_rss,
+        record.timed_out,
+    )
 
 
 class _Arena:
@@ -150,8 +164,9 @@ def _lay_out(arena: _Arena, request: SpawnRequest) -> Any:
     )
 
 
-_init_lock = threading.Lock()
+_lock = threading.Lock()
 _init: tuple[int, int] | None = None  # descriptor and inode number
+_life: tuple[int, int, int] | None = None  # descriptor, inode number, and the process
 
 
 def init_descriptor() -> int:
@@ -163,21 +178,16 @@ def init_descriptor() -> int:
         SpawnFailure: memfd_create(2) or fcntl(2) refused.
     """
     global _init
-    with _init_lock:
-        if _init is not None:
-            try:
-                if os.fstat(_init[0]).st_ino == _init[1]:
-                    return _init[0]
-            except OSError:
-                pass
-        fd = lib.bpm_make_init()
-        if fd < 0:
-            raise SpawnFailure(Stage.CLONE, -1, ffi.errno)
-        _init = (fd, os.fstat(fd).st_ino)
-        return fd
-
-
-_life: tuple[int, int, int] | None = None  # process, descriptor and inode number
+    # Every spawn comes here, and no lock is to be left behind by one that is interrupted.
+    if _init is not None and _is(*_init):
+        return _init[0]
+    with _lock:
+        if _init is None or not _is(*_init):
+            fd = lib.bpm_make_init()
+            if fd < 0:
+                raise SpawnFailure(Stage.CLONE, -1, ffi.errno)
+            _init = (fd, os.fstat(fd).st_ino)
+    return _init[0]
 
 
 def life_descriptor() -> int:
@@ -189,19 +199,25 @@ def life_descriptor() -> int:
         OSError: memfd_create(2) or fcntl(2) refused.
     """
     global _life
-    with _init_lock:
-        if _life is not None and _life[0] == os.getpid():
-            try:
-                if os.fstat(_life[1]).st_ino == _life[2]:
-                    return _life[1]
-            except OSError:
-                pass
-        import fcntl
+    pid = os.getpid()
+    if _life is not None and _life[2] == pid and _is(*_life[:2]):
+        return _life[0]
+    with _lock:
+        if _life is None or _life[2] != pid or not _is(*_life[:2]):
+            import fcntl
 
-        fd = os.memfd_create("bpm-caller", os.MFD_CLOEXEC)
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _life = (os.getpid(), fd, os.fstat(fd).st_ino)
-        return fd
+            fd = os.memfd_create("bpm-caller", os.MFD_CLOEXEC)
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _life = (fd, os.fstat(fd).st_ino, pid)
+    return _life[0]
+
+
+def _is(fd: int, inode: int) -> bool:
+    """Whether the descriptor still is that file."""
+    try:
+        return os.fstat(fd).st_ino == inode
+    except OSError:
+        return False
 
 
 def spawn(request: SpawnRequest) -> Spawned:
@@ -249,7 +265,7 @@ class Layout:
         candidates: Sequence[bytes] = (),
         env: Sequence[bytes] | None = None,
         workdir: bytes | None = None,
-        stdio: tuple[int, int, int] | None = None,
+        stdio: Sequence[int] | None = None,
         exit_fd: int | None = None,
         cgroup: tuple[int, Sequence[int]] | None = None,
         passed: Sequence[int] | None = None,
@@ -301,8 +317,9 @@ class Child:
     """What a spawn has made, in C's memory: filled in by the very call that makes it. Its pidfd is closed with it."""
 
     def __init__(self) -> None:
-        # At once: at 0, an interruption between two steps would make __del__() close the caller's standard input.
-        self.spawned = ffi.new("struct bpm_spawned *", {"pidfd": -1})
+        # Destroyed in C: out of a __del__() of Python's, no interruption would ever come to whom it is meant for.
+        self.spawned = ffi.gc(ffi.new("struct bpm_spawned *", {"pidfd": -1}), lib.bpm_close_spawned)
+        self._ended = ffi.new("struct bpm_ended *")
 
     @property
     def pid(self) -> int:
@@ -322,13 +339,24 @@ class Child:
         self.spawned.pidfd = -1
         return pidfd
 
+    def reap(self, plumbing: Plumbing) -> Reaped:
+        """What is known of an init that has ended. Once it was asked, it is known for good.
+
+        Args:
+            plumbing: Has the exit record, and closes its file then.
+        """
+        lib.bpm_reap(self.spawned, plumbing.pointer, self._ended)
+        ended = self._ended
+        return Reaped(
+            os.waitstatus_to_exitcode(ended.status) if ended.reaped else None,
+            ended.user,
+            ended.system,
+            _exit_facts(ended.record) if ended.recorded else None,
+        )
+
     def close(self) -> None:
         """Close the pidfd, once."""
-        lib.bpm_close(ffi.addressof(self.spawned, "pidfd"))
-
-    def __del__(self) -> None:
-        if hasattr(self, "spawned"):
-            self.close()
+        lib.bpm_close_spawned(self.spawned)
 
 
 class Plumbing:
@@ -345,7 +373,8 @@ class Plumbing:
     """
 
     def __init__(self, pipes: Iterable[int] = ()) -> None:
-        self._c = ffi.new("struct bpm_plumbing *", {"ours": [-1] * 3, "theirs": [-1] * 3, "exit_fd": -1})
+        c = ffi.new("struct bpm_plumbing *", {"ours": [-1] * 3, "theirs": [-1] * 3, "exit_fd": -1})
+        self._c = ffi.gc(c, lib.bpm_close_plumbing)
         if lib.bpm_plumb(sum(1 << number for number in pipes), self._c) < 0:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
 
@@ -365,9 +394,10 @@ class Plumbing:
         fd: int = self._c.exit_fd
         return fd
 
-    def read_exit(self) -> ExitFacts | None:
-        """The exit record; None when init was killed before it wrote one."""
-        return parse_exit(os.pread(self.exit_fd, EXIT_SIZE, 0)) if self.exit_fd >= 0 else None
+    @property
+    def pointer(self) -> Any:
+        """The C struct."""
+        return self._c
 
     def close_ours(self, number: int) -> None:
         """Close the caller's end, once."""
@@ -378,17 +408,6 @@ class Plumbing:
         for number in range(3):
             lib.bpm_close(self._c.theirs + number)
 
-    def close_exit(self) -> None:
-        """Close the file of the exit record."""
-        lib.bpm_close(ffi.addressof(self._c, "exit_fd"))
-
     def close(self) -> None:
         """Close all that is still open."""
-        self.close_theirs()
-        self.close_exit()
-        for number in range(3):
-            self.close_ours(number)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_c"):
-            self.close()
+        lib.bpm_close_plumbing(self._c)

@@ -7,8 +7,8 @@
  * ends as the program did.
  *
  * Against the program, which runs as the same user: init is not dumpable, so it cannot be traced and its
- * descriptors not be reached; as pid 1 it cannot be killed from inside its pid namespace; and should the program hold
- * CAP_SYS_PTRACE all the same, init has by then confined itself to the few calls that its loop makes.
+ * descriptors not be reached; as pid 1 it cannot be killed from inside its pid namespace; and it confines itself to the
+ * few calls that its loop makes: before the program's first step, where the program holds CAP_SYS_PTRACE.
  */
 #include <asm/errno.h>
 #include <asm/ioctls.h>
@@ -60,7 +60,7 @@ struct life {
 
 /* What init and the program's process share between clone and exec; the rest of memory too, but they keep off it. */
 static struct {
-	volatile int32_t may_go; /* futex: init has confined itself */
+	volatile int32_t may_go; /* futex: it need not wait for init to confine itself, or no longer */
 	volatile int32_t thread; /* futex: cleared by the kernel when the program has its own memory, or has ended */
 	char stack[16 * 1024] __attribute__((aligned(16)));
 } program;
@@ -150,11 +150,13 @@ static long set_capabilities(const struct bpm_letter *letter)
 
 	if (error < 0)
 		return error;
-	for (int number = 0; kernel(prctl, PR_CAPBSET_READ, number, 0, 0, 0) >= 0; number++) {
+	for (int number = 0; number < 64; number++) {
 		if (letter->bounding >> number & 1)
 			continue;
 		report.item = number;
 		error = kernel(prctl, PR_CAPBSET_DROP, number, 0, 0, 0);
+		if (error == -EINVAL)
+			break; /* the kernel has no more */
 		if (error < 0)
 			return error;
 	}
@@ -365,9 +367,11 @@ static long confine_self(void)
 }
 
 /*
- * The program's process shares our memory until it executes, so that it can say why it could not. It waits until we
- * have confined ourselves. The kernel clears and wakes `thread` when it lets go of the memory, either way
- * (CLONE_CHILD_CLEARTID).
+ * The program's process shares our memory until it executes, so that it can say why it could not. The kernel clears and
+ * wakes `thread` when it lets go of the memory, either way (CLONE_CHILD_CLEARTID).
+ *
+ * Our own filter would be the program's too, so we confine ourselves after the clone: beside the program's first steps,
+ * or before them, if it is one that could trace us.
  */
 static long start_program(struct bpm_letter *letter)
 {
@@ -387,17 +391,21 @@ static long start_program(struct bpm_letter *letter)
 	report.stage = BPM_STAGE_PROGRAM;
 	report.item = -1;
 	program.thread = -1;
+	program.may_go = !(letter->bounding >> CAP_SYS_PTRACE & 1);
 	pid = clone_onto_stack(&arguments, sizeof arguments, run_program, letter);
 	if (pid < 0)
 		return pid;
-	report.stage = BPM_STAGE_SECCOMP;
 	error = confine_self();
 	if (error < 0) {
 		(void)kernel(kill, pid, SIGKILL);
+		report.stage = BPM_STAGE_SECCOMP;
+		report.item = -1;
 		return error;
 	}
-	program.may_go = 1;
-	(void)kernel(futex, &program.may_go, FUTEX_WAKE, 1, NULL, NULL, 0);
+	if (!program.may_go) {
+		program.may_go = 1;
+		(void)kernel(futex, &program.may_go, FUTEX_WAKE, 1, NULL, NULL, 0);
+	}
 	while ((thread = program.thread) != 0)
 		(void)kernel(futex, &program.thread, FUTEX_WAIT, thread, NULL, NULL, 0);
 	return report.error ? -report.error : pid;

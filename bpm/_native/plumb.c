@@ -1,9 +1,12 @@
-/* plumb.c - the descriptors that are one spawn's own, made and closed in single calls. */
+/* plumb.c - the descriptors that are one spawn's own, made, read and closed in single calls. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "native.h"
@@ -33,6 +36,20 @@ void bpm_close(int32_t *fd)
 		(void)close(number);
 }
 
+void bpm_close_plumbing(struct bpm_plumbing *plumbing)
+{
+	for (int i = 0; i < 3; i++) {
+		bpm_close(&plumbing->ours[i]);
+		bpm_close(&plumbing->theirs[i]);
+	}
+	bpm_close(&plumbing->exit_fd);
+}
+
+void bpm_close_spawned(struct bpm_spawned *spawned)
+{
+	bpm_close(&spawned->pidfd);
+}
+
 int bpm_plumb(uint32_t pipes, struct bpm_plumbing *plumbing)
 {
 	int error;
@@ -54,11 +71,39 @@ int bpm_plumb(uint32_t pipes, struct bpm_plumbing *plumbing)
 	return 0;
 fail:
 	error = errno;
-	for (int i = 0; i < 3; i++) {
-		bpm_close(&plumbing->ours[i]);
-		bpm_close(&plumbing->theirs[i]);
-	}
-	bpm_close(&plumbing->exit_fd);
+	bpm_close_plumbing(plumbing);
 	errno = error;
 	return -1;
+}
+
+static int64_t nanoseconds(const struct timeval *time)
+{
+	return time->tv_sec * INT64_C(1000000000) + time->tv_usec * INT64_C(1000);
+}
+
+/*
+ * Of what wait4(2) tells, the largest size would be the caller's: a child that shares its memory until it is executed
+ * takes that over.
+ */
+void bpm_reap(const struct bpm_spawned *spawned, struct bpm_plumbing *plumbing, struct bpm_ended *ended)
+{
+	static const char magic[] = { 'b', 'p', 'm', 'e', 'x', 'i', 't', '1' };
+	struct rusage usage;
+	int status;
+	pid_t pid;
+
+	if (ended->known)
+		return;
+	while ((pid = wait4(spawned->pid, &status, 0, &usage)) < 0 && errno == EINTR)
+		;
+	if (pid == spawned->pid) {
+		ended->reaped = 1;
+		ended->status = status;
+		ended->user = nanoseconds(&usage.ru_utime);
+		ended->system = nanoseconds(&usage.ru_stime);
+	}
+	ended->recorded = pread(plumbing->exit_fd, &ended->record, sizeof ended->record, 0) == sizeof ended->record &&
+			  !memcmp(ended->record.magic, magic, sizeof magic);
+	ended->known = 1;
+	bpm_close(&plumbing->exit_fd);
 }

@@ -33,6 +33,22 @@ class ExitFacts:
     counters: tuple[str, ...] = ("",) * COUNTERS
 
 
+@frozen
+class Reaped:
+    """What the caller knows of an init that has ended.
+
+    Args:
+        returncode: As subprocess has it; None where its status was not there to be taken.
+        user, system: Its processor time with all that it waited for, in ns.
+        record: What it recorded; None where it was killed before it could.
+    """
+
+    returncode: int | None
+    user: int
+    system: int
+    record: ExitFacts | None
+
+
 def parse_exit(data: bytes) -> ExitFacts | None:
     """What init wrote to ``exit_fd``; None for anything else, a part of it too."""
     if len(data) != EXIT_SIZE:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import Literal
 
 from attrs import frozen
 
 from bpm import cgroup
-from bpm._native import ExitFacts
+from bpm._native import Reaped
 from bpm.config import Limits
 
 Reason = Literal["exited", "signalled", "oom", "timeout", "killed", "unknown"]
@@ -88,47 +87,26 @@ class Ending:
         }[self.reason]
 
 
-@frozen
-class Status:
-    """What wait4(2) told of init: its returncode, None where someone else took it; seconds of processor time."""
-
-    returncode: int | None
-    user: float = 0.0
-    system: float = 0.0
-
-
-def take_status(pid: int) -> Status:
-    """Reap an init that has ended."""
-    # Its largest size would be ours: a child that shares our memory until it is executed takes it over (wait4(2)).
-    try:
-        _, status, usage = os.wait4(pid, 0)
-    except ChildProcessError:
-        return Status(None)
-    return Status(os.waitstatus_to_exitcode(status), usage.ru_utime, usage.ru_stime)
-
-
-def judge(
-    facts: ExitFacts | None, status: Status, usage: cgroup.Usage, limits: Limits, sent: set[int], wall: float
-) -> Ending:
+def judge(reaped: Reaped, usage: cgroup.Usage, limits: Limits, sent: set[int], wall: float) -> Ending:
     """How a program ended.
 
     Args:
-        facts: What init recorded; None where it was killed together with the program.
-        status: How init itself ended.
+        reaped: How its init ended, and what it recorded if it was not killed together with the program.
         usage: What the cgroup counted.
         limits: What the program was held to.
         sent: The signals that we sent.
         wall: Seconds since its start, where init has not recorded them.
     """
+    facts = reaped.record
     if facts is not None:
         returncode = facts.status if facts.code == CLD_EXITED else -facts.status
         wall = (facts.ended - facts.started) / BILLION
         user, system = facts.user / BILLION, facts.system / BILLION
     else:
-        returncode = -signal.SIGKILL if status.returncode is None else status.returncode
-        user, system = status.user, status.system
+        returncode = -signal.SIGKILL if reaped.returncode is None else reaped.returncode
+        user, system = reaped.user / BILLION, reaped.system / BILLION
     timed_out = facts is not None and bool(facts.timed_out)
-    known = facts is not None or status.returncode is not None
+    known = facts is not None or reaped.returncode is not None
     met = {
         "memory": bool(usage.oom_kills),
         "processes": bool(usage.processes_failures),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+import weakref
 from types import TracebackType
 from typing import IO, Any
 
@@ -37,6 +38,9 @@ class Process:
         self.running = running
         self._text = text
         self._exchange: Exchange | None = None
+        # Not a __del__(), through which every process would have to go, and an interruption then be lost. Called at
+        # exit, too, so that the cgroups of what dies with us are not left behind.
+        self._forget = weakref.finalize(self, running.forget)
 
     def open_files(self, bufsize: int) -> None:
         """Make files of our ends of the pipes, with this bufsize; for bpm itself."""
@@ -72,8 +76,7 @@ class Process:
 
     def poll(self) -> int | None:
         """Look whether it has ended: its returncode, or None."""
-        self.running.look()
-        return self.returncode
+        return None if self._look(0) is None else self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended.
@@ -84,7 +87,7 @@ class Process:
         Raises:
             ProcessTimeout: It still runs.
         """
-        ending = self.running.look(timeout)
+        ending = self._look(timeout)
         if ending is None:
             raise ProcessTimeout(self.args, timeout or 0.0)
         return ending.returncode
@@ -109,7 +112,7 @@ class Process:
         elif input:
             raise ValueError("Cannot send input after starting communication")
         over = self._exchange.carry_on(deadline)
-        if not (over and self.running.look(None if deadline is None else deadline - time.monotonic())):
+        if not (over and self._look(None if deadline is None else deadline - time.monotonic())):
             out, err = self._exchange.so_far()
             raise ProcessTimeout(self.args, timeout or 0.0, out or None, err or None)
         return self._exchange.result()
@@ -146,6 +149,12 @@ class Process:
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode {self.returncode}"
         return f"<Process {self.args!r}: pid {self.pid}, {state}>"
+
+    def _look(self, timeout: float | None) -> Ending | None:
+        ending = self.running.look(timeout)
+        if ending is not None:
+            self._forget.detach()
+        return ending
 
     def _flush(self) -> None:
         try:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import select
 import signal
 import threading
 import time
 import warnings
-import weakref
 
 from bpm import cgroup
 from bpm._native import Child, Plumbing
 from bpm.config import Limits
 from bpm.errors import CgroupError
-from bpm.sandbox.ending import Ending, judge, take_status
+from bpm.sandbox.ending import Ending, judge
 from bpm.sandbox.interrupts import Uninterrupted
 
 LEFTOVER_GRACE = 10.0
 """How many seconds what is killed has to die."""
 
-_all: weakref.WeakSet[Running] = weakref.WeakSet()
+NOTHING = cgroup.Usage()
 
 
 class Running:
     """What was made for one program, and what becomes of it. Any thread may use it.
 
     It is made before anything else is, so that whoever holds it can clear away all that was, wherever it stopped.
-    Forgotten, it is killed, unless it may outlive us.
 
     Args:
         limits: What the program is held to.
@@ -46,14 +43,10 @@ class Running:
         self._dies_with_us = dies_with_us
         self._owner = os.getpid()
         self._lock = threading.Lock()
+        self._usage = NOTHING
         self._watchers = 0
         self._sent: set[int] = set()
         self._started = time.monotonic()
-
-    def remember(self) -> None:
-        """End it with us, if it was not before."""
-        if self._dies_with_us:
-            _all.add(self)
 
     @property
     def pid(self) -> int:
@@ -109,44 +102,46 @@ class Running:
 
     def abandon(self) -> None:
         """Make sure that nothing is left of it, wherever its start or its end was interrupted."""
-        with Uninterrupted():
-            if self.ending is None and self.pidfd >= 0:
-                self.send_signal(signal.SIGKILL)
-                self.look(LEFTOVER_GRACE)
-            elif self.ending is None:
-                self._remove_group()
-            if self.plumbing is not None:
-                self.plumbing.close()
+        if self.ending is None:
+            with Uninterrupted():
+                if self.pidfd >= 0:
+                    self.send_signal(signal.SIGKILL)
+                    self.look(LEFTOVER_GRACE)
+                else:
+                    self._remove_group()
+        if self.plumbing is not None:
+            self.plumbing.close()
 
-    def __del__(self) -> None:
-        if not hasattr(self, "_started") or self._owner != os.getpid():
+    def forget(self) -> None:
+        """What is to be done when nobody knows it any more, or our process ends: kill it, unless it may outlive us."""
+        if self.ending is not None or self.pidfd < 0 or self._owner != os.getpid():
             return
-        forgotten = self.ending is None and self.pidfd >= 0
         pid = self.pid
-        if self._dies_with_us or not forgotten:
+        if self._dies_with_us:
             self.abandon()
-        if forgotten:
-            # Last, since a warning may be an error.
-            warnings.warn(f"the process {pid} in a sandbox was not waited for", ResourceWarning, 2, source=self)
+        # Last, since a warning may be an error.
+        warnings.warn(f"the process {pid} in a sandbox was not waited for", ResourceWarning, 2, source=self)
 
     def _finish(self) -> None:
-        """Reap it, know how it ended, remove its cgroup. Only once, whoever comes first."""
-        with Uninterrupted(), self._lock:
-            if self.ending is not None:
+        """Reap it, know how it ended, remove its cgroup. Only once, whoever comes first.
+
+        Interrupted, it can be done again: what is taken from the kernel is remembered by the call that takes it.
+        """
+        with self._lock:
+            if self.ending is not None or self.plumbing is None:
                 return
-            status = take_status(self.pid)
-            facts = self.plumbing.read_exit() if self.plumbing is not None else None
-            usage = cgroup.Usage()
+            reaped = self.child.reap(self.plumbing)
             if self.group is not None:
-                if not self.owns_pids:
-                    self.group.kill(time.monotonic() + LEFTOVER_GRACE)
-                usage = cgroup.read_usage(self.group)
-            ending = judge(facts, status, usage, self._limits, self._sent, time.monotonic() - self._started)
+                self._take_usage(self.group)
+            self.ending = judge(reaped, self._usage, self._limits, self._sent, time.monotonic() - self._started)
+
+    def _take_usage(self, group: cgroup.Group) -> None:
+        """Remember what its cgroup has counted, and remove it."""
+        with Uninterrupted():
+            if not self.owns_pids:
+                group.kill(time.monotonic() + LEFTOVER_GRACE)
+            self._usage = cgroup.read_usage(group)
             self._remove_group()
-            if self.plumbing is not None:
-                self.plumbing.close_exit()
-            self.ending = ending
-            _all.discard(self)
 
     def _remove_group(self) -> None:
         group, self.group = self.group, None
@@ -165,13 +160,3 @@ def is_readable(fd: int, timeout: float | None) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(None if timeout is None else max(0, timeout) * 1000))
-
-
-def _end_all() -> None:
-    """On the way out, end what would die with us anyway, so that its cgroups go, too."""
-    for running in list(_all):
-        if running._owner == os.getpid():
-            running.abandon()
-
-
-atexit.register(_end_all)

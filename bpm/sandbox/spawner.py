@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -14,7 +12,7 @@ from attrs import evolve
 from bpm import cgroup
 from bpm._native import Layout, Plumbing, SpawnFailure, SpawnRequest
 from bpm.errors import BpmError, ProgramNotFound, ProgramNotPermitted, SpawnError
-from bpm.plan import compile_policy
+from bpm.plan import ProcessPlan, compile_policy
 from bpm.runtime import Descriptors, explain_failure, lower_plan, prepare_host
 from bpm.sandbox import groups, namespaces, template
 from bpm.sandbox.command import Command, candidates_of
@@ -45,43 +43,13 @@ class Spawner:
 
     def __init__(self, sandbox: Sandbox, *, once: bool = False) -> None:
         self.sandbox = sandbox
-        self._lock = threading.Lock()
-        self._users = 1  # ourselves, until closed
-        self._closed = False
-        self._joins: list[int] = []
-        self._template = -1
         self._around = look_around(sandbox)
         self.plan = make_sandbox_plan(sandbox, self._around, ["true"])
         self._owns_pids = any(namespace.kind == "pid" for namespace in self.plan.namespaces)
+        helped = self.plan.embedded is not None and self.plan.embedded.maps_by_helper
+        self._takes_steps = bool(self.plan.cgroup.directories) or helped
         with Uninterrupted():
-            self._opened = prepare_host(self.plan)
-            try:
-                self._lay_out(once)
-            except BaseException:
-                self.close()
-                raise
-
-    def _lay_out(self, once: bool) -> None:
-        plan = self.plan
-        seccomp = compile_policy(plan.seccomp, os.uname().machine) if plan.seccomp is not None else b""
-        for join in plan.embedded.joins if plan.embedded else ():
-            self._joins.append(namespaces.open_join(join))
-        null = self._opened.null
-        opened = Descriptors((null, null, null), tuple(self._opened.sources), joins=tuple(self._joins))
-        request = lower_plan(plan, opened, seccomp)
-        self._variables = request.env
-        if self._around.root and not once:
-            request = self._from_template(request)
-        self._layout = Layout(request)
-
-    def _from_template(self, request: SpawnRequest) -> SpawnRequest:
-        """Make what all programs share, and leave of the request what each has of its own."""
-        first, then = template.split(self.plan, request)
-        try:
-            self._template = template.make_template(first)
-        except SpawnFailure as failure:
-            raise explain_failure(self.plan, NO_GROUP, failure) from None
-        return evolve(then, template_fd=self._template)
+            self._ready: Ready | None = Ready(self.plan, shared_root=self._around.root and not once)
 
     def running(self) -> Running:
         """One for which nothing has been made yet."""
@@ -97,20 +65,29 @@ class Spawner:
         """
         if command.workdir is not None:
             check_workdir(os.fsdecode(command.workdir), "cwd")
-        with Uninterrupted(), self._used():
-            running.plumbing = plumbing = Plumbing(n for n in range(3) if command.streams[n] == PIPE)
-            stdio = tuple(descriptor_of(plumbing, self._opened.null, n, command.streams) for n in range(3))
-            if self.plan.cgroup.directories:
-                running.group = groups.make_group(self.plan.cgroup)
-            running.remember()
-            self._spawn(running, command, plumbing, (stdio[0], stdio[1], stdio[2]))
-            plumbing.close_theirs()
+        ready = self._ready
+        if ready is None:
+            raise ValueError("this prepared sandbox is closed")
+        # Without a cgroup or a helper, each call into C remembers what it makes, and may be interrupted anywhere.
+        with Uninterrupted() if self._takes_steps else nullcontext():
+            self._start(ready, running, command)
 
-    def _spawn(self, running: Running, command: Command, plumbing: Plumbing, stdio: tuple[int, int, int]) -> None:
-        variables = self._variables if command.variables is None else command.variables
+    def _start(self, ready: Ready, running: Running, command: Command) -> None:
+        streams = command.streams
+        running.plumbing = plumbing = Plumbing([n for n in range(3) if streams[n] == PIPE])
+        stdio = tuple([descriptor_of(plumbing, ready.null, n, streams) for n in range(3)])
+        if self.plan.cgroup.directories:
+            running.group = groups.make_group(self.plan.cgroup)
+        self._spawn(ready, running, command, plumbing, stdio)
+        plumbing.close_theirs()
+
+    def _spawn(
+        self, ready: Ready, running: Running, command: Command, plumbing: Plumbing, stdio: tuple[int, ...]
+    ) -> None:
+        variables = ready.variables if command.variables is None else command.variables
         try:
             with groups.joined(running.group) as join, namespaces.mapping(self.plan, running.child) as pipes:
-                self._layout.spawn(
+                ready.layout.spawn(
                     argv=command.words,
                     candidates=candidates_of(command.words[0], variables),
                     env=command.variables,
@@ -149,34 +126,43 @@ class Spawner:
 
     def close(self) -> None:
         """Close the descriptors, as soon as no thread is in the middle of a spawn. What runs goes on."""
-        with Uninterrupted():
-            with self._lock:
-                if self._closed:
-                    return
-                self._closed = True
-            self._release()
+        self._ready = None
+
+
+class Ready:
+    """What one sandbox's spawns use, closed when none of them needs it any more.
+
+    Args:
+        plan: What each spawn does.
+        shared_root: Whether what all of them share of the root is made now.
+    """
+
+    def __init__(self, plan: ProcessPlan, *, shared_root: bool) -> None:
+        self._joins: list[int] = []
+        self._template = -1
+        self._opened = prepare_host(plan)
+        self.null = self._opened.null
+        seccomp = compile_policy(plan.seccomp, os.uname().machine) if plan.seccomp is not None else b""
+        for join in plan.embedded.joins if plan.embedded else ():
+            self._joins.append(namespaces.open_join(join))
+        stdio = (self.null, self.null, self.null)
+        request = lower_plan(plan, Descriptors(stdio, tuple(self._opened.sources), joins=tuple(self._joins)), seccomp)
+        self.variables = request.env
+        self.layout = Layout(self._from_template(plan, request) if shared_root else request)
+
+    def _from_template(self, plan: ProcessPlan, request: SpawnRequest) -> SpawnRequest:
+        """Make what all programs share, and leave of the request what each has of its own."""
+        first, then = template.split(plan, request)
+        try:
+            self._template = template.make_template(first)
+        except SpawnFailure as failure:
+            raise explain_failure(plan, NO_GROUP, failure) from None
+        return evolve(then, template_fd=self._template)
 
     def __del__(self) -> None:
-        if hasattr(self, "_opened"):
-            self.close()
-
-    @contextmanager
-    def _used(self) -> Iterator[None]:
-        with self._lock:
-            if self._closed:
-                raise ValueError("this prepared sandbox is closed")
-            self._users += 1
-        try:
-            yield
-        finally:
-            self._release()
-
-    def _release(self) -> None:
-        with self._lock:
-            self._users -= 1
-            last = self._users == 0
-        if last:
-            self._opened.close()
+        with Uninterrupted():
+            if hasattr(self, "_opened"):
+                self._opened.close()
             if self._template >= 0:
                 os.close(self._template)
             while self._joins:

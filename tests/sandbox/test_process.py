@@ -145,7 +145,7 @@ def test_a_fork_of_the_caller_leaves_it_alone(prepared: Prepared) -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            process.__del__()
+            process._forget()
         finally:
             os._exit(0)
     os.waitpid(pid, 0)

@@ -17,6 +17,7 @@ class Host:
         nested: Whether the tests run in a container: in namespaces of their own, in the root of their cgroup
             namespace, which is no root of a hierarchy and cannot have both processes and controllers below it.
         suite: The suite of Debian whose kernel it is.
+        options: More for the kernel's command line.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Host:
     systemd: bool = False
     nested: bool = False
     suite: str = "bookworm"
+    options: tuple[str, ...] = ()
 
     @property
     def boot_options(self) -> list[str]:
@@ -32,10 +34,10 @@ class Host:
         if not self.systemd:
             # Since 6.16 and only if asked to, this kernel catches its processes' calls by seccomp, and not by ptrace.
             # That is half as slow.
-            return ["seccomp=auto"] if self.suite == "sid" else []
+            return [*(["seccomp=auto"] if self.suite == "sid" else []), *self.options]
         unified = f"systemd.unified_cgroup_hierarchy={int(self.hierarchy == 'v2')}"
         legacy = ["systemd.legacy_systemd_cgroup_controller=1"] if self.hierarchy == "v1" else []
-        return ["systemd.unit=guest.service", "systemd.show_status=0", unified, *legacy]
+        return ["systemd.unit=guest.service", "systemd.show_status=0", unified, *legacy, *self.options]
 
 
 _ALL = (

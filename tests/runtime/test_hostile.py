@@ -1,0 +1,117 @@
+"""Names, limits and hands at the cgroup that nobody would think of; on this host's own cgroups."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bpm import Environment, JobProcess, PlanError, SpawnError
+from bpm.cgroup import observe_hierarchies
+from bpm.plan import LEAF
+from tests.cgroup.hosts import eventually
+from tests.conftest import BoshRoot
+
+pytestmark = pytest.mark.needs_root
+
+Make = Callable[..., JobProcess]
+
+WAITS = "processes:\n- name: {0}\n  executable: /bin/sleep\n  args: ['100']\n  limits: {{memory: 64M, processes: 9}}\n"
+
+
+def test_a_job_of_240_bytes(environment: Environment, bosh_root: BoshRoot) -> None:
+    """It starts, is found and is stopped, beside another whose name differs in the last byte."""
+    names = ["j" * 239 + last for last in "ab"]
+    for name in names:
+        bosh_root.add_job(name, WAITS.format(name))
+    processes = [environment.process(name) for name in names]
+    for process in processes:
+        process.start().close()
+    found = [(process.status().state, process.report().usage.processes_limit) for process in processes]
+    cgroups = {path for process in processes for path in process.running().state.cgroup}
+
+    assert [("running", 9)] * 2 == found
+    assert 240 == len({Path(f"/proc/{process.pid()}/cgroup").read_text() for process in processes}) * 120
+    for process in processes:
+        process.stop()
+    assert [] == [path for path in cgroups if os.path.exists(path)]
+
+
+def own_cgroup(path: str) -> Path:
+    """Where this process is, in the hierarchy of that cgroup."""
+    homes = [home for home in (*observe_hierarchies()[0], observe_hierarchies()[1]) if home is not None]
+    home = max((home for home in homes if path.startswith(home.mount_point + "/")), key=lambda h: len(h.mount_point))
+    own = Path(home.mount_point + home.own_path)
+    return own / LEAF if (own / LEAF).exists() else own
+
+
+def removed(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass  # A process that has just been moved away keeps it busy for a moment.
+    return not os.path.exists(path)
+
+
+def test_a_cgroup_removed_under_it(web: Make) -> None:
+    """Who moves the processes away and removes the cgroup finds the container running still, and it can be stopped."""
+    process = web("exec sleep 100", "limits: {memory: 64M}")
+    with process.start() as container:
+        pids = container.pid, container.program
+        for path in reversed(container.state.cgroup):
+            for pid in pids:
+                (own_cgroup(path) / "cgroup.procs").write_text(str(pid))
+            # systemd removes an empty scope by itself.
+            assert eventually(lambda path=path: removed(path))
+        report = process.report()
+
+        assert ("running", None) == (report.status.state, report.usage.memory_limit)
+        assert signal.SIGTERM == process.stop().signal
+    assert "stopped" == process.status().state
+
+
+@pytest.mark.parametrize(
+    ("limits", "file", "value"),
+    [
+        ("memory: 0B", "memory", None),
+        ("memory: 0.5B", "memory", None),
+        ("memory: 1000T", "memory", 1000 << 40),
+        ("processes: 0", "processes", None),
+        ("processes: 1000000000", "processes", None),
+        ("cpu: '100000'", "", None),
+    ],
+)
+def test_limits_that_limit_nothing(web: Make, limits: str, file: str, value: int | None) -> None:
+    """Limits of nothing, as upstream reads them, and of more than the machine has, start what they are for."""
+    process = web("sleep 100", f"limits: {{{limits}}}")
+    with process.start():
+        usage = process.report().usage
+
+    assert value == (getattr(usage, f"{file}_limit") if file else None)
+
+
+@pytest.mark.parametrize("limits", ["memory: 1B", "memory: 4K", "processes: 1"])
+def test_limits_below_what_a_start_takes(web: Make, limits: str) -> None:
+    """A limit that is too small for the start itself is the reason that is given, by its key."""
+    key = limits.partition(":")[0]
+    with pytest.raises(SpawnError, match=rf"because processes\[0\]\.limits\.{key}\) is too small to start it"):
+        web("exit 0", f"limits: {{{limits}}}").start()
+
+
+def test_no_controller_no_start(environment: Environment, bosh_root: BoshRoot) -> None:
+    """A limit whose controller this host has not got fails the start by its key; the others are enforced."""
+    present = {controller.name for controller in observe_hierarchies()[0]}
+    keys = {"memory": "memory: 64M", "pids": "processes: 9", "cpu": "cpu: '1'"}
+    enforced = {limit for controller, limit in keys.items() if controller in present}
+    for controller in keys.keys() - present:
+        limits = f"limits: {{{keys[controller]}}}"
+        bosh_root.add_job(controller, f"processes:\n- name: {controller}\n  executable: /bin/true\n  {limits}\n")
+        with pytest.raises(PlanError, match=rf"no cgroup controller {controller} .*limits\."):
+            environment.process(controller).start()
+    script = f"  args: [-c, exit 3]\n  limits: {{{', '.join(enforced)}}}\n"
+    bosh_root.add_job("web", f"processes:\n- name: web\n  executable: /bin/sh\n{script}")
+    with environment.process("web").start() as container:
+        assert 3 == container.wait(20).exit_code

@@ -21,7 +21,7 @@ from bpm.cgroup.directory import (
 )
 from bpm.cgroup.ground import evacuate, mount_hierarchies
 from bpm.cgroup.group import Group
-from bpm.cgroup.systemd import Placeholder, start_scope
+from bpm.cgroup.systemd import Placeholder, refuse_too_small, start_scope
 from bpm.errors import CgroupError
 from bpm.plan import Cgroup, CgroupDirectory, CgroupSetting, Scope
 
@@ -64,11 +64,15 @@ def create(cgroup: Cgroup) -> Group:
                 directories[wanted.path] = stack.enter_context(opened(wanted.path))
                 _make_usable(wanted, directories[wanted.path])
             skipped = _write_all(cgroup, directories)
-        except BaseException:
-            if placeholder:
-                placeholder.end()
-            _remove_quietly(made)
-            raise
+        except BaseException as error:
+            try:
+                if placeholder and cgroup.scope:
+                    refuse_too_small(cgroup.scope, placeholder, error)
+                raise
+            finally:
+                if placeholder:
+                    placeholder.end()
+                _remove_quietly(made)
     return Group(tuple(made), skipped, placeholder)
 
 

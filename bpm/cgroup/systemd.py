@@ -73,6 +73,15 @@ class Placeholder:
         finally:
             os.close(reader)
 
+    @property
+    def killed(self) -> bool:
+        """Whether it was killed before its end, as by a memory limit that does not even hold it."""
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) if self._writer >= 0 else None
+        except ChildProcessError:
+            return False  # The caller takes the status of all its children.
+        return ended is not None and ended.si_status == signal.SIGKILL
+
     def end(self) -> None:
         """Ends it, and returns when it is gone. Once more does nothing."""
         if self._writer < 0:
@@ -104,10 +113,24 @@ def start_scope(scope: Scope, timeout: float = TIMEOUT, addresses: tuple[str, ..
     placeholder = Placeholder()
     try:
         _start(scope, placeholder.pid, time.monotonic() + timeout, addresses)
-    except BaseException:
+    except BaseException as error:
+        refuse_too_small(scope, placeholder, error)
         placeholder.end()
         raise
     return placeholder
+
+
+def refuse_too_small(scope: Scope, placeholder: Placeholder, error: BaseException) -> None:
+    """Where a scope went wrong since its memory limit has killed who waited in it, that is the error to raise.
+
+    Raises:
+        CgroupError: It is so.
+    """
+    limit = next((limit for limit in scope.properties if limit.name == "MemoryMax"), None)
+    if limit is not None and placeholder.killed:
+        placeholder.end()
+        hint = "the limit is too small to start it: the process that holds the scope was killed"
+        raise CgroupError(scope.unit, str(limit.value), limit.because, errno.ENOMEM, hint) from error
 
 
 def load_jeepney() -> Any:

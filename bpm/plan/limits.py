@@ -17,6 +17,9 @@ from bpm.plan.model import CgroupSetting, Rlimit, ScopeProperty
 # page_counter(9) counts pages in a long, so more than this many bytes are no limit anyway.
 MOST_BYTES = 2**63 - 1
 
+# A page. Less than one is rounded down to a limit of nothing, and to set that, a kernel with one CPU may need for ever.
+LEAST_BYTES = 4096
+
 # PID_MAX_LIMIT of 64-bit kernels: pids.max answers EINVAL to any number above it, and no system has more.
 MOST_PIDS = 4 * 1024 * 1024
 
@@ -60,6 +63,7 @@ class CgroupLimit:
         v1, v2: The file; None where that version has no such limit.
         counts_swap: Whether the file exists only where the kernel accounts for swap.
         optional: Whether upstream starts where it does not exist.
+        least: Less than this is no limit that anything could run in.
     """
 
     key: str
@@ -70,6 +74,7 @@ class CgroupLimit:
     systemd: Property
     counts_swap: bool = False
     optional: bool = False
+    least: int = 0
 
     def file(self, version: int) -> File | None:
         """The file of that version of cgroups."""
@@ -194,6 +199,7 @@ CGROUP_LIMITS = (
         v1=File("memory.limit_in_bytes", size(memory)),
         v2=File("memory.max", size(memory)),
         systemd=Property("MemoryMax", number(memory)),
+        least=LEAST_BYTES,
     ),
     CgroupLimit(
         "memory",
@@ -305,6 +311,8 @@ def _limits(asked: Asked) -> Iterator[PlannedLimit]:
             limit = row.asked(limits)
             if limit is None:
                 continue
+            if row.least and limit < row.least:
+                raise ValueError(f"the kernel counts in pages of {row.least} bytes, and {limit} are less than one")
             home = asked.facts.home(row.controller)
             if home is None:
                 if row.controller == "pids" and limit <= 0:

@@ -112,7 +112,9 @@ def exceeded_limit(plan: ProcessPlan, group: Group, failure: SpawnFailure) -> st
     usage = read_usage(group)
     # A host that is out of memory kills; a call that is refused its few pages has met the container's limit.
     refused = failure.number == errno.ENOMEM or ((failure.stage, failure.number) in NO_MEMORY and usage.memory_failures)
-    if refused or (failure.number == 0 and usage.oom_kills):
+    # A scope that held only a placeholder is gone when that has been killed.
+    emptied = group.placeholder is not None and group.placeholder.killed
+    if refused or emptied or (failure.number == 0 and usage.oom_kills):
         controller, what = "memory", "bytes of memory"
     elif failure.number == errno.EAGAIN and usage.processes_failures:
         controller, what = "pids", "processes"

@@ -50,10 +50,17 @@ def test_processes(processes: int, value: str) -> None:
     assert [("pids.max", value)] == written(V1, processes=processes) == written(V2, processes=processes)
 
 
-@pytest.mark.parametrize(("memory", "value"), [("1B", "1"), ("8E", str(2**63 - 1)), ("1P", str(2**50))])
+@pytest.mark.parametrize(("memory", "value"), [("4K", "4096"), ("8E", str(2**63 - 1)), ("1P", str(2**50))])
 def test_extreme_memory(memory: str, value: str) -> None:
     """More memory than the kernel counts is the most that it counts."""
     assert ("memory.max", value) == written(V2, memory=memory)[0]
+
+
+@pytest.mark.parametrize("facts", [V1, V2])
+def test_less_memory_than_a_page(facts: HostFacts) -> None:
+    """A memory limit that the kernel would round down to nothing is refused by its key."""
+    with pytest.raises(PlanError, match=r"4095 are less than one \(processes\[0\]\.limits\.memory\)"):
+        written(facts, memory="4095B")
 
 
 def test_no_memory() -> None:

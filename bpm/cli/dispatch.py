@@ -135,7 +135,9 @@ def require_root() -> None:
 
 def unknown_command(name: str) -> Failure:
     """What to raise for a command that is none."""
-    return Failure(f'unknown command "{name}" for "bpm"')
+    from bpm.cli.style import plain
+
+    return Failure(f'unknown command "{plain(name)}" for "bpm"')
 
 
 def refuse(usage: str, error: UsageError, status: int = 1) -> int:

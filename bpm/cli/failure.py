@@ -20,13 +20,19 @@ class Failure(Exception):
 
 
 def describe(error: Exception) -> str:
-    """An error in words for a person: a plain OSError as ``FILE: reason``, any of bpm's own as it words itself."""
-    from bpm import BpmError
+    """An error in words for a person: a plain OSError as ``FILE: reason``, any of bpm's own as it words itself.
 
+    On one line, whatever newlines a path or a name in it has; a ConfigError, on one for each problem.
+    """
+    from bpm import BpmError, ConfigError
+    from bpm.cli.style import plain
+
+    if isinstance(error, ConfigError):
+        return "\n".join(plain(str(problem)) for problem in error.problems)
     if isinstance(error, OSError) and not isinstance(error, BpmError):
         reason = error.strerror or str(error)
-        return f"{error.filename}: {reason}" if error.filename else reason
-    return str(error)
+        return plain(f"{error.filename}: {reason}" if error.filename else reason)
+    return plain(str(error))
 
 
 def describe_bug(error: Exception) -> str:

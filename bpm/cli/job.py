@@ -43,9 +43,9 @@ def failure_of(what: str, error: Exception, tail: str = "") -> Failure:
 
     in_file = not isinstance(error, ConfigError) or any(problem.file for problem in error.problems)
     if isinstance(error, ProcessNotFound) or not in_file:
-        return Failure(str(error))
+        return Failure(describe(error))
     if isinstance(error, (ConfigError, JobNotFound)):
-        return Failure(f"failed to parse job configuration: {error}")
+        return Failure(f"failed to parse job configuration: {describe(error)}")
     return Failure(f"{what}: {describe(error)}{tail}")
 
 

@@ -187,8 +187,11 @@ def open_lock(path: str | bytes) -> int:
     """
     with Walk(path, follow=False) as walk:
         _expect_ours(walk)
-        if walk.found is not None and not _expect_file(walk.found).is_ours:
-            raise refuse(walk.found, ", where a lock of ours was expected")
+        if walk.found is not None:
+            if not _expect_file(walk.found).is_ours:
+                raise refuse(walk.found, ", where a lock of ours was expected")
+            # For a lock it need not be written to, so what runs can be stopped also on a disk that became read-only.
+            return os.open(walk.found.alias, os.O_RDONLY | os.O_CLOEXEC)
         return os.open(
             walk.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=walk.directory.fd
         )

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,24 @@ def test_a_process_name_that_is_none_is_refused(jobs: Jobs, process: str) -> Non
     only_line(jobs.bpm("start", "web", "-p", process))
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"executable": "/bin/no\nsuch"},
+        {"executable": "/bin/true", "workdir": "/usr/no\nsuch"},
+        {"executable": "/bin/true", "hooks": {"pre_start": "/no\nsuch"}},
+        {"executable": "/bin/true", "shutdown_signal": "NO\nSUCH"},
+        {"executable": "/bin/true", "additional_volumes": [{"path": "/no\nsuch"}]},
+    ],
+    ids=lambda keys: list(keys)[-1],
+)
+def test_whatever_is_in_a_text_its_error_is_one_line(jobs: Jobs, keys: dict[str, Any]) -> None:
+    """A newline in a path or a word of bpm.yml is shown as an escape."""
+    jobs.define(**keys)
+
+    assert "\\n" in only_line(jobs.bpm("start", "web"))
+
+
 # Volumes and directories
 
 
@@ -257,6 +276,27 @@ def test_what_runs_is_stopped_on_a_full_disk(jobs: Jobs, disk: Disk) -> None:
     jobs.must("stop", "web")
 
     assert ["web", pid, "running"] == listed.splitlines()[1].split()
+    assert not is_alive(pid)
+    assert "web - stopped" == " ".join(jobs.must("list").splitlines()[1].split())
+
+
+@pytest.mark.parametrize("disk", ["data/bpm", "data/sys/log"], indirect=True)
+def test_what_runs_is_stopped_on_a_disk_that_became_read_only(jobs: Jobs, disk: Disk) -> None:
+    """The process ends, and what could not be written is told; with a good disk again, nothing is left of it."""
+    jobs.write(GOOD)
+    jobs.must("start", "web")
+    pid = jobs.must("pid", "web").strip()
+    # Over itself: what is open for writing keeps a mount from becoming read-only.
+    subprocess.run(["mount", "--bind", disk.path, disk.path], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", disk.path], check=True)
+
+    try:
+        error = only_line(jobs.bpm("stop", "web"))
+    finally:
+        subprocess.run(["umount", disk.path], check=True)
+    jobs.must("stop", "web")
+
+    assert "Read-only file system" in error and str(jobs.path) in error
     assert not is_alive(pid)
     assert "web - stopped" == " ".join(jobs.must("list").splitlines()[1].split())
 

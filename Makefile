@@ -9,7 +9,7 @@ CFLAGS_LINT := -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Ibpm/_native
 AARCH64_CC := aarch64-linux-gnu-gcc
 CFLAGS_AARCH64 := -std=gnu11 -O2 -Wall -Wextra -Werror -Ibpm/_native
 
-.PHONY: check-aarch64 docs help build run test lint check-c golden bench model interpreters wheel clean
+.PHONY: check-aarch64 differential docs help build run test lint check-c golden bench model interpreters wheel clean
 .DELETE_ON_ERROR:
 
 help: ## print the targets
@@ -38,6 +38,9 @@ check-aarch64: ## compile the C for aarch64 (Debian: gcc-aarch64-linux-gnu)
 	for file in $(filter-out bpm/_native/init.c,$(wildcard bpm/_native/*.c)); do \
 		$(AARCH64_CC) $(CFLAGS_AARCH64) -DBPM_INIT_PATH='"build/aarch64/init"' -c -o build/aarch64/$$(basename $$file .c).o $$file || exit 1; \
 	done
+
+differential: $(VENV)/.tools ## 5,000 generated jobs, run by bpm and as OCI bundles by runc, seen alike from inside (as root)
+	BPM_DIFFERENTIAL=5000 $(BIN)/python -m pytest tests/differential
 
 golden: $(VENV)/.tools ## write the golden plans and the plan's schema anew, to be read as a diff
 	$(BIN)/python -m tests.plan.golden

@@ -121,17 +121,19 @@ MEANINGS: dict[tuple[type, str], st.SearchStrategy[Any]] = {
 }
 
 
-def values(cls: Any) -> st.SearchStrategy[Any]:
-    """Any value of an attrs class, each field as MEANINGS or else its type has it."""
+def values(cls: Any, meanings: Mapping[tuple[type, str], st.SearchStrategy[Any]] = MEANINGS) -> st.SearchStrategy[Any]:
+    """Any value of an attrs class, each field as ``meanings`` or else its type has it."""
     hints = get_type_hints(cls)
     drawn = {}
     for field in fields(cls):
         meant = (cls, field.name)
-        drawn[field.name] = MEANINGS[meant] if meant in MEANINGS else of_type(hints[field.name])
+        drawn[field.name] = meanings[meant] if meant in meanings else of_type(hints[field.name], meanings)
     return st.builds(cls, **drawn)
 
 
-def of_type(hint: Any) -> st.SearchStrategy[Any]:
+def of_type(
+    hint: Any, meanings: Mapping[tuple[type, str], st.SearchStrategy[Any]] = MEANINGS
+) -> st.SearchStrategy[Any]:
     """Any value of a type that a model's field can have."""
     simple: Mapping[Any, st.SearchStrategy[Any]] = {
         str: TEXT,
@@ -145,10 +147,10 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
     if hint in simple:
         return simple[hint]
     if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
-        return st.lists(of_type(get_args(hint)[0]), max_size=4).map(tuple)
+        return st.lists(of_type(get_args(hint)[0], meanings), max_size=4).map(tuple)
     if get_args(hint):
-        return st.one_of([of_type(choice) for choice in get_args(hint)])
-    return values(hint)
+        return st.one_of([of_type(choice, meanings) for choice in get_args(hint)])
+    return values(hint, meanings)
 
 
 def job_configs() -> st.SearchStrategy[JobConfig]:

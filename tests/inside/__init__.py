@@ -1,6 +1,6 @@
 """What a program sees inside, and hand-made worlds to look at it from."""
 
-from tests.inside.probe import Descriptor, MountLine, Seen, compile_probe, parse_mounts, read_seen
+from tests.inside.probe import Descriptor, Entry, MountLine, Seen, compile_probe, parse_mounts, read_seen
 from tests.inside.world import CLONE_NEWNS, CLONE_NEWPID, ISOLATED, NO_LIMIT, Ended, World, is_readable, wait_for
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "NO_LIMIT",
     "Descriptor",
     "Ended",
+    "Entry",
     "MountLine",
     "Seen",
     "World",

@@ -4,7 +4,8 @@
  *   probe [ATTEMPT...]
  *
  * An attempt is a verb and its arguments, joined by ':' (see `verbs`). Its answer is a number: a result, or minus the
- * errno. What is seen is read before the first attempt is made. Bytes of texts come out as the characters of the same
+ * errno. What is seen is read before the first attempt is made; with it come the contents of what `entries` and `file` name.
+ * Bytes of texts come out as the characters of the same
  * number, so that none is lost.
  *
  * Static, so that it needs nothing of the place it runs in.
@@ -21,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -83,7 +85,7 @@ static void put_strings(const char *key, char **strings)
 	printf("],");
 }
 
-static void put_file(const char *key, const char *path)
+static void put_contents(const char *path)
 {
 	static char text[1 << 20];
 	size_t size = 0;
@@ -94,8 +96,13 @@ static void put_file(const char *key, const char *path)
 		size += (size_t)got;
 	if (fd >= 0)
 		(void)close(fd);
-	put_key(key);
 	put_text(text, size);
+}
+
+static void put_file(const char *key, const char *path)
+{
+	put_key(key);
+	put_contents(path);
 	putchar(',');
 }
 
@@ -160,6 +167,52 @@ static void put_limits(void)
 	printf("],");
 }
 
+/* Each entry of a directory: its mode, owner, group, device number, and where it leads if it is a link. */
+static void put_entries(const char *path)
+{
+	DIR *directory = opendir(path);
+	const char *before = "";
+	struct dirent *entry;
+	struct stat info;
+	char name[4096];
+
+	putchar('{');
+	while (directory && (entry = readdir(directory))) {
+		if (strcmp(entry->d_name, "..") == 0)
+			continue;
+		(void)snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
+		if (lstat(name, &info) < 0)
+			continue;
+		printf("%s", before);
+		put_key(entry->d_name);
+		printf("[%u,%u,%u,%lu,", info.st_mode, info.st_uid, info.st_gid, (unsigned long)info.st_rdev);
+		put_link(name);
+		putchar(']');
+		before = ",";
+	}
+	if (directory)
+		(void)closedir(directory);
+	putchar('}');
+}
+
+/* What the attempts that begin with `verb` name, each put by a function of that kind. */
+static void put_named(const char *key, const char *verb, char **arguments, void (*put)(const char *path))
+{
+	const char *before = "";
+
+	put_key(key);
+	putchar('{');
+	for (char **argument = arguments + 1; *argument; argument++) {
+		if (strncmp(*argument, verb, strlen(verb)) != 0)
+			continue;
+		printf("%s", before);
+		put_key(*argument + strlen(verb));
+		put(*argument + strlen(verb));
+		before = ",";
+	}
+	printf("},");
+}
+
 static void put_state(char **arguments)
 {
 	struct utsname names;
@@ -183,6 +236,8 @@ static void put_state(char **arguments)
 	put_limits();
 	put_file("mountinfo", "/proc/self/mountinfo");
 	put_file("status", "/proc/self/status");
+	put_named("entries", "entries:", arguments, put_entries);
+	put_named("files", "file:", arguments, put_contents);
 }
 
 /* What is attempted. */
@@ -253,6 +308,11 @@ static long try_exec(char **a)
 	return pid < 0 ? -errno : error;
 }
 
+static long try_access(char **a)
+{
+	return answer(faccessat(AT_FDCWD, a[0], (int)number(a[1]), AT_EACCESS));
+}
+
 static long try_mode(char **a)
 {
 	struct stat info;
@@ -287,6 +347,29 @@ static long try_flags(char **a)
 static long try_mknod(char **a)
 {
 	return answer(mknod(a[0], S_IFCHR | 0600, makedev(1, 3)));
+}
+
+/* Whether a device can be opened, by a node of its own, which is gone afterwards; no other probe makes the same. */
+static long try_node(char **a)
+{
+	mode_t kind = strcmp(a[1], "b") == 0 ? S_IFBLK : S_IFCHR;
+	unsigned long chance = 0;
+	char path[4096];
+	long opened;
+
+	(void)getrandom(&chance, sizeof chance, 0);
+	(void)snprintf(path, sizeof path, "%s.%lx", a[0], chance);
+	if (mknod(path, kind | 0600, makedev((unsigned)number(a[2]), (unsigned)number(a[3]))) < 0)
+		return -errno;
+	opened = try_open_flags(path, O_RDWR | O_NONBLOCK);
+	(void)unlink(path);
+	return opened;
+}
+
+static long try_note(char **a)
+{
+	(void)a;
+	return 0;
 }
 
 static long try_ptrace(char **a)
@@ -345,6 +428,20 @@ static long try_syscall(char **a)
 	return answer(syscall(number(a[0]), number(a[1]), number(a[2]), number(a[3]), number(a[4]), number(a[5]), number(a[6])));
 }
 
+/* A system call of the 32-bit ABI, made from 64-bit code; without arguments. */
+static long try_int80(char **a)
+{
+#if defined(__x86_64__)
+	long result = number(a[0]);
+
+	__asm__ volatile("int $0x80" : "+a"(result) : "b"(0), "c"(0), "d"(0), "S"(0), "D"(0) : "memory", "r8", "r9", "r10", "r11");
+	return (int)result;
+#else
+	(void)a;
+	return -ENOSYS;
+#endif
+}
+
 /* Mebibytes of memory touched, one after the other. */
 static long try_eat(char **a)
 {
@@ -393,10 +490,15 @@ static const struct {
 	{ "create", try_create }, /* PATH: a new file */
 	{ "list", try_list }, /* PATH: entries of a directory */
 	{ "exec", try_exec }, /* PATH */
+	{ "access", try_access }, /* PATH:MODE, as access(2) has it */
 	{ "mode", try_mode }, /* PATH: st_mode */
 	{ "device", try_device }, /* PATH: st_dev, links followed */
 	{ "inode", try_inode }, /* PATH: st_ino, links followed */
 	{ "flags", try_flags }, /* PATH: of ST_RDONLY, ST_NOSUID, ST_NODEV, ST_NOEXEC */
+	{ "entries", try_list }, /* PATH, and see put_entries */
+	{ "file", try_read }, /* PATH, and its contents */
+	{ "note", try_note }, /* ANYTHING: nothing */
+	{ "node", try_node }, /* PATH:KIND:MAJOR:MINOR: opens it by a node there */
 	{ "mknod", try_mknod }, /* PATH: another /dev/null */
 	{ "ptrace", try_ptrace }, /* PID */
 	{ "inject", try_inject }, /* PID:NUMBER */
@@ -405,6 +507,7 @@ static const struct {
 	{ "unmount", try_unmount }, /* PATH */
 	{ "unshare", try_unshare }, /* FLAGS */
 	{ "syscall", try_syscall }, /* NUMBER[:ARGUMENT...] */
+	{ "int80", try_int80 }, /* NUMBER */
 	{ "eat", try_eat }, /* MEBIBYTES */
 	{ "forks", try_forks }, /* MOST */
 	{ "sleep", try_sleep }, /* MILLISECONDS */

@@ -77,8 +77,28 @@ class Descriptor:
 
 
 @frozen
+class Entry:
+    """An entry of a directory.
+
+    Args:
+        device: What a node stands for, as ``os.makedev`` has it.
+        link: Where a symbolic link leads.
+    """
+
+    mode: int
+    uid: int
+    gid: int
+    device: int
+    link: str | None
+
+
+@frozen
 class Seen:
-    """What the probe saw. Texts are as os.fsdecode() gives them."""
+    """What the probe saw. Texts are as os.fsdecode() gives them.
+
+    Args:
+        entries, files: What is in the directories and files that attempts called ``entries:`` and ``file:`` name.
+    """
 
     argv: tuple[str, ...]
     environment: tuple[str, ...]
@@ -94,6 +114,8 @@ class Seen:
     mounts: tuple[MountLine, ...]
     status: dict[str, str]
     attempts: dict[str, int]
+    entries: dict[str, dict[str, Entry]]
+    files: dict[str, str]
 
     def mount_at(self, target: str) -> MountLine:
         """What is seen at a mount point: the last mount there."""
@@ -138,4 +160,6 @@ def read_seen(text: bytes | str) -> Seen:
         mounts=parse_mounts(fields["mountinfo"]),
         status={key: value.strip() for key, value in status.items()},
         attempts=fields["attempts"],
+        entries={path: {name: Entry(*facts) for name, facts in of.items()} for path, of in fields["entries"].items()},
+        files=fields["files"],
     )

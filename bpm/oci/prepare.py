@@ -20,16 +20,21 @@ fail() {
 	exit 1
 }
 
-# Whoever owns a link decides where it leads.
-refuse_link() {
+# Whoever owns a link decides where it leads; and what leads to the kernel's own files would change them for everyone.
+check() {
 	if [ -L "$1" ] && [ "$(stat -c %u -- "$1")" != 0 ]; then
 		fail "refusing $1: a symbolic link of another user's"
 	fi
+	for place in /proc /sys; do
+		if [ -e "$1" ] && [ "$(stat -L -c %d -- "$1")" = "$(stat -c %d "$place")" ] && mountpoint -q "$place"; then
+			fail "refusing $1: in a file system of the kernel's"
+		fi
+	done
 }
 
 # MODE OWNER PATH: a directory of that owner, with missing ones on the way to it.
 make() {
-	refuse_link "$3"
+	check "$3"
 	if [ ! -e "$3" ]; then
 		(umask 077 && mkdir -p -- "$3")
 		chmod -- "$1" "$3"
@@ -41,7 +46,7 @@ make() {
 # The same, but one that exists gets the mode too, and whatever else stands there will do.
 make_volume() {
 	if [ -e "$3" ] && [ ! -d "$3" ]; then
-		refuse_link "$3"
+		check "$3"
 		chown -- "$2" "$3"
 	else
 		make "$1" "$2" "$3"

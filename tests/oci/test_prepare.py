@@ -105,6 +105,11 @@ def plant_link(root: Path) -> None:
     os.lchown(root / "data/a/b/c", 2000, 2000)
 
 
+def link_to_the_kernels(root: Path) -> None:
+    (root / "data/a/b").mkdir(parents=True)
+    (root / "data/a/b/c").symlink_to("/sys/kernel")
+
+
 def plant_file(root: Path) -> None:
     (root / "data/sys/log/web").touch()
 
@@ -114,6 +119,7 @@ def plant_file(root: Path) -> None:
     [
         (remove_store, "requested persistent disk does not exist"),
         (plant_link, "refusing {root}/data/a/b/c: a symbolic link of another user's"),
+        (link_to_the_kernels, "refusing {root}/data/a/b/c: in a file system of the kernel's"),
         (plant_file, "{root}/sys/log/web is no directory"),
     ],
 )
@@ -121,12 +127,13 @@ def test_what_is_wrong_is_said(
     plan: ProcessPlan, bosh_root: BoshRoot, tmp_path: Path, spoil: Callable[[Path], Any], reason: str
 ) -> None:
     """A disk that is missing; a link that the job's user could have planted; a file in the way."""
-    etc = os.stat("/etc")
+    before = [os.stat(path) for path in ("/etc", "/sys/kernel")]
     spoil(bosh_root.path)
     done = run_script(plan, tmp_path / "b")
 
     assert (1, f"{tmp_path}/b/prepare: {reason.format(root=bosh_root.path)}\n") == (done.returncode, done.stderr)
-    assert (etc.st_uid, etc.st_mode) == (os.stat("/etc").st_uid, os.stat("/etc").st_mode)
+    after = [os.stat(path) for path in ("/etc", "/sys/kernel")]
+    assert [(info.st_uid, info.st_mode) for info in before] == [(info.st_uid, info.st_mode) for info in after]
 
 
 def test_a_shared_volume_is_a_shared_mount(bosh_root: BoshRoot, job_user: pwd.struct_passwd, tmp_path: Path) -> None:

@@ -28,7 +28,22 @@ def key(default: Any = None, *, doc: str, required: bool = False, nulls: bool = 
         required: Whether the loader refuses it when it is empty.
         nulls: Whether a null entry of this list is dropped; otherwise it is refused.
     """
-    return field(default=default, metadata={"doc": doc, "required": required, "nulls": nulls})
+    return field(default=default, metadata=about(doc, required=required, nulls=nulls))
+
+
+def about(doc: str, *, required: bool = False, nulls: bool = True) -> dict[str, Any]:
+    """The metadata of such a field, where it needs a converter: a type checker sees those of attrs' own fields only."""
+    return {"doc": doc, "required": required, "nulls": nulls}
+
+
+def as_size(size: str | int | None) -> str | None:
+    """A size as bpm.yml has it; a number is of bytes."""
+    return f"{size}B" if isinstance(size, int) else size
+
+
+def as_processors(count: str | float | None) -> str | None:
+    """A number of processors as bpm.yml has it."""
+    return f"{count:.6f}".rstrip("0").rstrip(".") if isinstance(count, int | float) else count
 
 
 class Variables(Mapping[str, str]):
@@ -67,32 +82,46 @@ class Limits:
     """The key ``limits``; and what is limited for a sandbox only, which bpm.yml has no keys for.
 
     Args:
-        memory: Memory with swap, as a size such as ``743M`` or ``1.5G``, for all its processes together.
+        memory: Memory with swap, as bytes or a size such as ``"743M"`` or ``"1.5G"``, for all its processes together.
         open_files: Open descriptors that a process may have.
         processes: Processes and threads together.
         core_file_size: Bytes of a core file.
-        cpu: Processors' worth of time, such as ``1.5``.
+        cpu: Processors' worth of time, such as 1.5 or ``"1.5"``.
         cpu_weight: Its share where processor time is short; anything else has 100.
-        swap: Swap on top of memory, as a size.
+        swap: Swap on top of memory, likewise.
         memory_high: From this size on it is slowed down and made to free memory (cgroup v2).
         wall_time: Seconds after which the program is killed, fractions allowed.
         cpu_time: Seconds of processor time of each process, after which it is sent SIGXCPU, and a second later killed.
         file_size: Bytes of any file that it writes; beyond them it is sent SIGXFSZ.
     """
 
-    memory: str | None = key(doc="Memory with swap, as a size such as 743M or 1.5G, for all its processes together.")
+    memory: str | None = field(
+        default=None,
+        converter=as_size,
+        metadata=about("Memory with swap, as a size such as 743M or 1.5G, for all its processes together."),
+    )
     open_files: UInt64 | None = key(doc="Open descriptors a process may have: RLIMIT_NOFILE, soft and hard.")
     processes: Int64 | None = key(doc="Processes and threads the container may hold; -1 for no limit.")
     core_file_size: UInt64 | None = key(doc="Bytes a core file may take: RLIMIT_CORE, soft and hard.")
-    cpu: str | None = key(doc="Processors' worth of time it may take, such as 1.5. Not known to upstream.")
+    cpu: str | None = field(
+        default=None,
+        converter=as_processors,
+        metadata=about("Processors' worth of time it may take, such as 1.5. Not known to upstream."),
+    )
     cpu_weight: Weight | None = key(
         doc="Its share of processor time where that is short, beside 100 for anything else. Not known to upstream."
     )
-    swap: str | None = key(
-        doc="Swap it may use on top of memory, as a size; without this key, none. Not known to upstream."
+    swap: str | None = field(
+        default=None,
+        converter=as_size,
+        metadata=about("Swap it may use on top of memory, as a size; without this key, none. Not known to upstream."),
     )
-    memory_high: str | None = key(
-        doc="From this size on it is slowed down and made to free memory. Needs cgroup v2. Not known to upstream."
+    memory_high: str | None = field(
+        default=None,
+        converter=as_size,
+        metadata=about(
+            "From this size on it is slowed down and made to free memory. Needs cgroup v2. Not known to upstream."
+        ),
     )
     wall_time: float | None = field(default=None)
     cpu_time: int | None = field(default=None)

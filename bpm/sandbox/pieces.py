@@ -32,13 +32,13 @@ class Tmpfs:
 
     Args:
         target: The path inside.
-        size: The most that it holds, such as ``64M``; half of the machine's memory by default.
+        size: The most that it holds, as bytes or such as ``"64M"``; half of the machine's memory by default.
         mode: Its permission bits.
         executable: Whether programs on it may be run.
     """
 
     target: str
-    size: str | None = None
+    size: str | int | None = None
     mode: int = 0o1777
     executable: bool = False
 

@@ -185,7 +185,7 @@ class _Planner:
         if isinstance(piece, Tmpfs):
             words = ["rw", "nosuid", "nodev", f"mode={piece.mode:o}"]
             words += [] if piece.executable else ["noexec"]
-            words += [f"size={piece.size}"] if piece.size else []
+            words += [f"size={piece.size}"] if piece.size is not None else []
             return [Mount(piece.target, "tmpfs", "tmpfs", tuple(words), because)]
         if isinstance(piece, Proc):
             self.refuse_foreign_proc(because)

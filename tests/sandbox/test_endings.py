@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +114,25 @@ def test_cpu(system: Sandbox) -> None:
     done = system.replace(limits=limits).run(["sh", "-c", "while :; do :; done"])
 
     assert (done.resources.cpu or 0) < 0.3
+
+
+def test_limits_may_be_numbers(system: Sandbox) -> None:
+    """Of bytes and of processors; what the plan says is what its cgroup is held to."""
+    limits = Limits(memory=32 << 20, cpu=0.5, processes=9)
+    sandbox = system.replace(limits=limits)
+    settings = [setting for setting in sandbox.plan().cgroup.settings if not setting.optional]
+    with sandbox.popen(["sleep", "9"]) as process:
+        files = {setting.file: read_in(process.cgroups, setting.file) for setting in settings}
+        process.kill()
+
+    assert Limits(memory="33554432B", cpu="0.5", processes=9) == limits
+    assert {setting.file: setting.value for setting in settings} == files
+    assert len(files) >= 3
+
+
+def read_in(directories: tuple[str, ...], name: str) -> str:
+    (text,) = [path.read_text() for path in (Path(directory, name) for directory in directories) if path.exists()]
+    return text.strip()
 
 
 def test_what_was_used_is_measured_where_asked(system: Sandbox) -> None:

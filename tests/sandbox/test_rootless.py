@@ -39,18 +39,17 @@ needs_newuidmap = pytest.mark.skipif(
 def user() -> Iterator[pwd.struct_passwd]:
     """An ordinary user, with ranges of ids for newuidmap(1)."""
     name = f"bpmuser{os.getpid()}"
-    before = {path: path.read_bytes() for path in RANGES if path.exists()}
+    new = [path for path in RANGES if not path.exists()]
     subprocess.run(["useradd", "--system", "--no-create-home", name], check=True)
     user = pwd.getpwnam(name)
     give_ranges(user)
     try:
         yield user
     finally:
+        take_ranges(user)
         subprocess.run(["userdel", name], check=True)
-        for path in RANGES:
-            if path in before:
-                path.write_bytes(before[path])
-            else:
+        for path in new:
+            if path.exists() and not path.read_bytes():
                 path.unlink()
 
 

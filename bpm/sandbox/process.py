@@ -35,7 +35,7 @@ class Process:
         self.stdin: IO[Any] | None = None
         self.stdout: IO[Any] | None = None
         self.stderr: IO[Any] | None = None
-        self.running = running
+        self._running = running
         self._text = text
         self._exchange: Exchange | None = None
         # Not a __del__(), through which every process would have to go, and an interruption then be lost. Called at
@@ -44,34 +44,34 @@ class Process:
 
     def open_files(self, bufsize: int) -> None:
         """Make files of our ends of the pipes, with this bufsize; for bpm itself."""
-        plumbing = self.running.plumbing
+        plumbing = self._running.plumbing
         if plumbing is not None:
             self.stdin, self.stdout, self.stderr = (open_end(plumbing, n, bufsize, self._text) for n in range(3))
 
     @property
     def pid(self) -> int:
         """The pid of its init, which stands for all that runs inside."""
-        return self.running.pid
+        return self._running.pid
 
     @property
     def pidfd(self) -> int:
         """A pidfd of its init, which becomes readable when all of it has ended; -1 from when it was waited for."""
-        return self.running.pidfd
+        return self._running.pidfd
 
     @property
     def returncode(self) -> int | None:
         """The exit status, or minus the signal's number; None until it was waited for."""
-        return self.running.returncode
+        return self._running.returncode
 
     @property
     def ending(self) -> Ending | None:
         """How it ended, and what it used; None until it was waited for."""
-        return self.running.ending
+        return self._running.ending
 
     @property
     def cgroups(self) -> tuple[str, ...]:
         """The cgroup directories that it is in, one in each hierarchy that its limits need; none once it ended."""
-        group = self.running.group
+        group = self._running.group
         return () if group is None else group.directories
 
     def poll(self) -> int | None:
@@ -108,7 +108,7 @@ class Process:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._exchange is None:
             self._flush()
-            self._exchange = Exchange(self.running, input, self._text, self._close_end)
+            self._exchange = Exchange(self._running, input, self._text, self._close_end)
         elif input:
             raise ValueError("Cannot send input after starting communication")
         over = self._exchange.carry_on(deadline)
@@ -123,7 +123,7 @@ class Process:
         Args:
             sig: Its number. To a program that has ended, nothing is sent.
         """
-        self.running.send_signal(sig)
+        self._running.send_signal(sig)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -151,7 +151,7 @@ class Process:
         return f"<Process {self.args!r}: pid {self.pid}, {state}>"
 
     def _look(self, timeout: float | None) -> Ending | None:
-        ending = self.running.look(timeout)
+        ending = self._running.look(timeout)
         if ending is not None:
             self._forget.detach()
         return ending
@@ -165,4 +165,4 @@ class Process:
 
     def _close_end(self, number: int) -> None:
         close_quietly((self.stdin, self.stdout, self.stderr)[number])
-        self.running.close_end(number)
+        self._running.close_end(number)

@@ -75,9 +75,10 @@ class Runner:
         streams = streams_of(stdin, input, stdout, stderr, capture_output)
         command = make_command(args, streams, env=env, cwd=cwd, shell=shell, pass_fds=pass_fds)
         with self.spawner() as spawner:
-            process = Process(args, spawner.running(), Text.asked(text or universal_newlines, encoding, errors))
+            running = spawner.running()
+            process = Process(args, running, Text.asked(text or universal_newlines, encoding, errors))
             try:
-                spawner.start(process.running, command)
+                spawner.start(running, command)
                 out, err = process.communicate(input, timeout)
             except ProcessTimeout as error:
                 process.kill()
@@ -85,7 +86,7 @@ class Runner:
                 error.ending = process.ending
                 raise
             finally:
-                process.running.abandon()
+                running.abandon()
         assert process.ending is not None
         completed = Completed(args, process.ending, out, err)
         if check:
@@ -121,11 +122,12 @@ class Runner:
         """
         command = make_command(args, (stdin, stdout, stderr), env=env, cwd=cwd, shell=shell, pass_fds=pass_fds)
         with self.spawner() as spawner:
-            process = Process(args, spawner.running(), Text.asked(text or universal_newlines, encoding, errors))
+            running = spawner.running()
+            process = Process(args, running, Text.asked(text or universal_newlines, encoding, errors))
             try:
-                spawner.start(process.running, command)
+                spawner.start(running, command)
                 process.open_files(bufsize)
             except BaseException:
-                process.running.abandon()
+                running.abandon()
                 raise
         return process

@@ -139,13 +139,12 @@ def test_a_fork_bomb(system: Sandbox) -> None:
 
 def test_a_full_pipe_that_nobody_reads(prepared: Prepared) -> None:
     """Its writer waits, can be killed, and leaves nothing."""
-    process = prepared.popen(["cat", "/dev/zero"], stdout=PIPE, stderr=PIPE)
-    with pytest.raises(ProcessTimeout):
-        process.wait(0.3)
-    process.kill()
+    with prepared.popen(["cat", "/dev/zero"], stdout=PIPE, stderr=PIPE) as process:
+        with pytest.raises(ProcessTimeout):
+            process.wait(0.3)
+        process.kill()
 
-    assert -9 == process.wait()
-    process.running.abandon()
+    assert -9 == process.returncode
 
 
 def test_a_timeout_while_hundreds_of_grandchildren_run(system: Sandbox) -> None:

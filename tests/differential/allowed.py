@@ -83,7 +83,7 @@ def unmeant(pair: Pair) -> list[str]:
 
 def judged(pair: Pair) -> Iterator[tuple[str, Any, Any, Allowed | None]]:
     """Every difference, with the row that allows it."""
-    yield from judge(facts_of(pair.ours), facts_of(pair.theirs))
+    yield from judge(facts_of(pair.ours, pair.host), facts_of(pair.theirs, pair.host))
 
 
 def judge(ours: Facts, theirs: Facts) -> Iterator[tuple[str, Any, Any, Allowed | None]]:

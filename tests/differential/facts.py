@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from bpm import ProcessPlan
 from bpm.runtime.lower import RLIMITS
-from tests.inside import MountLine, Seen, parse_mounts
+from tests.inside import MountLine, Seen
 
 Facts = dict[str, Any]
 
@@ -50,12 +49,16 @@ def expected_colons(attempt: str) -> int:
     return {"access": 2, "node": 4, "syscall": 2}.get(attempt.partition(":")[0], 1)
 
 
-def facts_of(seen: Seen) -> Facts:
-    """The table. Names are ``area: what``."""
+def facts_of(seen: Seen, host: frozenset[str]) -> Facts:
+    """The table. Names are ``area: what``.
+
+    Args:
+        host: The devices of the host's file systems, as ``major:minor``.
+    """
     facts: Facts = {}
     for area, of in AREAS.items():
         facts |= {f"{area}: {name}": value for name, value in of(seen)}
-    return facts
+    return facts | {f"mount: {name}": value for name, value in mounts(seen, host)}
 
 
 Pairs = Iterator[tuple[str, Any]]
@@ -104,7 +107,7 @@ def descriptors(seen: Seen) -> Pairs:
         yield str(fd), (target, oct(descriptor.flags))
 
 
-def mounts(seen: Seen) -> Pairs:
+def mounts(seen: Seen, host: frozenset[str]) -> Pairs:
     """Every mount, hidden ones too, by the mount points on the way to it: with what lies over what, that is all."""
     by_id = {line.number: line for line in seen.mounts}
     for line in seen.mounts:
@@ -114,19 +117,15 @@ def mounts(seen: Seen) -> Pairs:
             above = by_id[above.parent]
             chain.append(above.target)
         place = " > ".join(reversed(chain))
-        yield f"{place} (of)", source_of(line)
+        yield f"{place} (of)", source_of(line, host)
         yield f"{place} (options)", " ".join(sorted(line.options))
         yield f"{place} (propagation)", " ".join(line.propagation)
         yield f"{place} (file system)", " ".join((line.kind, line.source, *sorted(line.super_options)))
 
 
-def source_of(line: MountLine) -> str:
+def source_of(line: MountLine, host: frozenset[str]) -> str:
     """What is mounted: the device is the host's, or one of a file system made anew."""
-    return f"{line.device if line.device in host_devices() else 'new'}:{line.root}"
-
-
-def host_devices() -> frozenset[str]:
-    return frozenset(line.device for line in parse_mounts(Path("/proc/self/mountinfo").read_text()))
+    return f"{line.device if line.device in host else 'new'}:{line.root}"
 
 
 def entries(seen: Seen) -> Pairs:
@@ -150,7 +149,6 @@ AREAS = {
     "limit": limits,
     "namespace": namespaces,
     "descriptor": descriptors,
-    "mount": mounts,
     "entry": entries,
     "file": files,
     "attempt": attempts,

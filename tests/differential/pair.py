@@ -19,18 +19,24 @@ from bpm.runtime import prepare_host
 from bpm.runtime.records import Records
 from bpm.runtime.room import room_for
 from bpm.runtime.startup import heal, launch
-from tests.inside import Seen, read_seen, wait_for
+from tests.inside import Seen, parse_mounts, read_seen, wait_for
 
 PATIENCE = 60.0  # seconds, for what takes some 100 ms
 
 
 @frozen
 class Pair:
-    """What the probe saw in each, and how it ended: an exit status, or minus a signal."""
+    """What the probe saw in each.
+
+    Args:
+        ends: How it ended: an exit status, or minus a signal.
+        host: The devices of the host's file systems, as ``major:minor``.
+    """
 
     ours: Seen
     theirs: Seen
     ends: tuple[int, int]
+    host: frozenset[str]
 
 
 class Broken(Exception):
@@ -123,13 +129,21 @@ def run_both(plan: ProcessPlan, runc: Runc, attempts: tuple[str, ...] = (), *, p
     plan = evolve(plan, argv=(*plan.argv, *attempts))
     with tempfile.TemporaryFile(dir=runc.place) as mine, tempfile.TemporaryFile(dir=runc.place) as other:
         ours, theirs = mine.fileno(), other.fileno()
+        before = host_devices()
         if prepared:
             prepare_host(plan).close()
         with runc.started(plan, theirs, prepared=prepared) as (_, process), started(plan, ours) as container:
             record = container.wait(PATIENCE)
             status = process.wait(PATIENCE)
         end = record.exit_code if record.exit_code is not None else -(record.signal or 0)
-        return Pair(read(ours, f"bpm ({end})"), read(theirs, f"runc ({status})"), (end, status))
+        # Only what is there before and after: as soon as a container has ended, its numbers are anybody's.
+        host = before & host_devices()
+        return Pair(read(ours, f"bpm ({end})"), read(theirs, f"runc ({status})"), (end, status), host)
+
+
+def host_devices() -> frozenset[str]:
+    """The devices of all that is mounted here."""
+    return frozenset(line.device for line in parse_mounts(Path("/proc/self/mountinfo").read_text()))
 
 
 def read(output: int, who: str) -> Seen:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bpm import CgroupError, Environment, JobProcess, PlanError, SpawnError
-from bpm.cgroup import observe_hierarchies
+from bpm.cgroup import observe_hierarchies, observe_systemd
 from bpm.plan import LEAF
 from tests.cgroup.hosts import eventually
 from tests.conftest import BoshRoot
@@ -42,7 +43,8 @@ def test_a_job_of_240_bytes(environment: Environment, bosh_root: BoshRoot) -> No
 
 def own_cgroup(path: str) -> Path:
     """Where this process is, in the hierarchy of that cgroup."""
-    homes = [home for home in (*observe_hierarchies()[0], observe_hierarchies()[1]) if home is not None]
+    controllers, unified = observe_hierarchies()
+    homes = [home for home in (*controllers, unified, observe_systemd(unified)) if home is not None]
     home = max((home for home in homes if path.startswith(home.mount_point + "/")), key=lambda h: len(h.mount_point))
     own = Path(home.mount_point + home.own_path)
     return own / LEAF if (own / LEAF).exists() else own
@@ -116,3 +118,22 @@ def test_no_controller_no_start(environment: Environment, bosh_root: BoshRoot) -
     bosh_root.add_job("web", f"processes:\n- name: web\n  executable: /bin/sh\n{script}")
     with environment.process("web").start() as container:
         assert 3 == container.wait(20).exit_code
+
+
+@pytest.mark.skipif(not os.path.isdir("/run/systemd/system"), reason="systemd is not pid 1 here")
+def test_a_reload_of_systemd_changes_nothing(web: Make) -> None:
+    """The limits and the devices of a running container are as they were, and so is its end."""
+    script = "trap 'head -c 1 /dev/disk; exit 3' TERM; mknod /dev/disk b 7 0; echo ready; while :; do sleep 0.1; done"
+    process = web(script, "limits: {memory: 64M, processes: 9}\nunsafe: {privileged: true}")
+    with process.start() as container:
+        assert eventually(lambda: "ready" in Path(process.log_paths[0]).read_text())
+        before = container.measure()
+        for command in ("daemon-reload", "daemon-reexec"):
+            subprocess.run(["systemctl", command], check=True, timeout=60)
+        after = container.measure()
+        record = container.stop()
+
+    assert (64 << 20, 9) == (before.memory_limit, before.processes_limit)
+    assert (before.memory_limit, before.processes_limit) == (after.memory_limit, after.processes_limit)
+    assert (3, False) == (record.exit_code, record.oom_killed)
+    assert "Operation not permitted" in Path(process.log_paths[1]).read_text()

@@ -9,7 +9,7 @@ CFLAGS_LINT := -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Ibpm/_native
 AARCH64_CC := aarch64-linux-gnu-gcc
 CFLAGS_AARCH64 := -std=gnu11 -O2 -Wall -Wextra -Werror -Ibpm/_native
 
-.PHONY: check-aarch64 differential docs help build run test lint check-c golden bench model interpreters wheel clean
+.PHONY: check-aarch64 differential docs help build run test test-hosts lint check-c golden bench model interpreters wheel clean
 .DELETE_ON_ERROR:
 
 help: ## print the targets
@@ -22,6 +22,9 @@ run: $(VENV)/.built ## the example: a BOSH root with two jobs, started, looked a
 
 test: $(VENV)/.tools lint ## lint, and every test that this machine can run
 	$(BIN)/python -m pytest
+
+test-hosts: $(VENV)/.tools ## the tests that touch the kernel, on virtual hosts: all kinds, or HOSTS="v2 nested"
+	$(BIN)/python -m tests.vm --table $(addprefix --host ,$(HOSTS))
 
 lint: $(VENV)/.tools check-c ## ruff, ruff format, mypy --strict, and the C with -Wall -Wextra -Werror
 	$(BIN)/ruff check

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import SLOW_HOST
 from tests.inside import World, compile_probe
+from tests.preloaded import Preloaded
 
 # Who started us may ignore these, as a shell does for what it runs in the background; programs under test inherit that,
 # and would not be ended by what a test sends them.
@@ -67,6 +69,17 @@ def job_user() -> Iterator[pwd.struct_passwd]:
         yield pwd.getpwnam(name)
     finally:
         subprocess.run(["userdel", name], check=True)
+
+
+@pytest.fixture(scope="session")
+def preloaded() -> Iterator[Preloaded | None]:
+    """What runs commands to their end on slow hosts; elsewhere a new interpreter does, as for an operator."""
+    if SLOW_HOST not in os.environ:
+        yield None
+        return
+    preloaded = Preloaded()
+    yield preloaded
+    preloaded.close()
 
 
 class BoshRoot:

@@ -1,4 +1,4 @@
-"""How often tests try what they try more than once."""
+"""How often tests try what they try more than once, and how long they wait."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ EFFORT = "BPM_EFFORT"
 def times(many: int) -> int:
     """So many times; a tenth of that on a slow host, where the same is tried with another kernel, not tried harder."""
     return max(many // 10, 2) if SLOW_HOST in os.environ else many * int(os.environ.get(EFFORT, 1))
+
+
+def patience(seconds: float) -> float:
+    """So many seconds; five times that on a slow host."""
+    return 5 * seconds if SLOW_HOST in os.environ else seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -94,10 +95,13 @@ def test_capabilities_are_those_listed(jobs: Jobs) -> None:
 
 def test_the_hosts_processes_are_there_only_if_asked_for(jobs: Jobs) -> None:
     """With host_pid_namespace the process sees the host's; without it, only its container's."""
-    script = f"test -d /proc/{os.getpid()} && echo seen || echo not seen"
+    with subprocess.Popen(["/bin/sleep", f"999.{os.getpid()}"]) as hosts:
+        # The brackets keep grep from finding itself.
+        script = f"grep -qs '[9]99.{os.getpid()}' /proc/[0-9]*/cmdline && echo seen || echo not seen"
+        said = jobs.shell(script), jobs.shell(script, unsafe={"host_pid_namespace": True})
+        hosts.kill()
 
-    assert "not seen\n" == jobs.shell(script)
-    assert "seen\n" == jobs.shell(script, unsafe={"host_pid_namespace": True})
+    assert ("not seen\n", "seen\n") == said
 
 
 @pytest.mark.parametrize("file", ["/run/systemd/resolve/stub-resolv.conf", "/run/resolvconf/resolv.conf"])

@@ -78,6 +78,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize(("spoil", "reason"), UNREADABLE.values(), ids=UNREADABLE)
 def test_an_unreadable_config_is_named(jobs: Jobs, spoil: Callable[[Path], None], reason: str) -> None:
     """A bpm.yml that cannot be read, or is no text, or too much of it, is one line that names it, at once."""
@@ -93,6 +94,7 @@ def test_an_unreadable_config_is_named(jobs: Jobs, spoil: Callable[[Path], None]
     assert reason in error and str(config) in error
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize(("spoil", "reason"), UNREADABLE.values(), ids=UNREADABLE)
 def test_an_unreadable_config_does_not_lose_what_runs(jobs: Jobs, spoil: Callable[[Path], None], reason: str) -> None:
     """What runs goes on, is still listed, and can be stopped once its bpm.yml is repaired."""
@@ -117,6 +119,7 @@ def test_an_unreadable_config_does_not_lose_what_runs(jobs: Jobs, spoil: Callabl
 # Names
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize("name", ["a/b", "../web", "/web", "..", ".", "a\nb", "a\x7fb", "x" * 255, "é" * 128])
 @pytest.mark.parametrize("command", ["start", "stop", "run", "pid", "logs", "shell", "trace"])
 def test_a_name_that_is_none_is_refused(jobs: Jobs, command: str, name: str) -> None:
@@ -143,6 +146,7 @@ def test_a_strange_name_works(jobs: Jobs, name: str) -> None:
     assert "stopped" == jobs.must("list").split()[-1]
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize("process", ["a/b", "..", "x" * 250, "a\nb", "a\x1b[2Jb"])
 def test_a_process_name_that_is_none_is_refused(jobs: Jobs, process: str) -> None:
     """So is a process's, on the command line."""

@@ -102,8 +102,8 @@ def test_masked_paths_are_unreadable(jobs: Jobs, path: str) -> None:
     host = f"cp -a /etc {jobs.path}/etc; mkdir {jobs.path}/etc/sv; echo x >{jobs.path}/etc/sv/secret; "
     done = jobs.elsewhere(f"{host} mount --bind {jobs.path}/etc /etc", "run", "web")
 
-    assert ("there\n" if there else "") == done.stdout
-    assert ("" if there else "Error: failed to run job-process: exit status 1 (exit status 1)\n") == done.stderr
+    failed = "", "Error: failed to run job-process: exit status 1 (exit status 1)\n"
+    assert (("there\n", "") if there else failed) == (done.stdout, done.stderr)
 
 
 def test_it_runs_as_the_job_user(jobs: Jobs) -> None:

@@ -14,15 +14,23 @@ import pytest
 
 from bpm import Environment
 from tests.conftest import BoshRoot
+from tests.preloaded import Preloaded
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
 
 class CommandLine:
-    """``python -m bpm`` on one root, as one user's job manager, with an environment as empty as monit's."""
+    """``python -m bpm`` on one root, as one user's job manager, with an environment as empty as monit's.
 
-    def __init__(self, root: BoshRoot, user: str) -> None:
+    Args:
+        root: The BOSH root.
+        user: Whom jobs run as.
+        preloaded: What runs commands to their end in place of a new interpreter, where that costs too much.
+    """
+
+    def __init__(self, root: BoshRoot, user: str, preloaded: Preloaded | None = None) -> None:
         self.root = root
+        self.preloaded = preloaded
         self.environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHONPATH": str(CHECKOUT),
@@ -32,9 +40,12 @@ class CommandLine:
 
     def __call__(self, *words: str, **more_environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
+        environment = {**self.environment, **more_environment}
+        if self.preloaded:
+            return self.preloaded.run(list(words), environment, timeout=60)
         return subprocess.run(
             self.argv(*words),
-            env={**self.environment, **more_environment},
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -71,9 +82,9 @@ class CommandLine:
 
 
 @pytest.fixture
-def bpm(bosh_root: BoshRoot, job_user: pwd.struct_passwd) -> Iterator[CommandLine]:
+def bpm(bosh_root: BoshRoot, job_user: pwd.struct_passwd, preloaded: Preloaded | None) -> Iterator[CommandLine]:
     """bpm on an empty root of its own."""
-    command_line = CommandLine(bosh_root, job_user.pw_name)
+    command_line = CommandLine(bosh_root, job_user.pw_name, preloaded)
     try:
         yield command_line
     finally:

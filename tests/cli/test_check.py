@@ -16,6 +16,8 @@ from tests.cli.conftest import CHECKOUT, CommandLine, as_nobody
 from tests.cli.typist import Typist
 from tests.conftest import BoshRoot
 
+pytestmark = pytest.mark.same_everywhere
+
 SHARED = CHECKOUT.parent / "shared/jobs"
 
 

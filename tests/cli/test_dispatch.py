@@ -15,6 +15,8 @@ from bpm.cli.commands import OPEN_TO_ALL, load_command
 from bpm.cli.dispatch import NOT_ROOT
 from tests.cli.conftest import CHECKOUT, CommandLine
 
+pytestmark = pytest.mark.same_everywhere
+
 LIGHT = """
 import sys
 from bpm.cli import main

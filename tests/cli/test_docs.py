@@ -8,6 +8,8 @@ from bpm.cli import COMMANDS
 from bpm.cli.commands import load_command
 from tests.cli.conftest import CHECKOUT
 
+pytestmark = pytest.mark.same_everywhere
+
 PAGE = (CHECKOUT / "docs/cli.md").read_text()
 SECTIONS = dict(section.split("\n", 1) for section in PAGE.split("\n## ")[1:])
 

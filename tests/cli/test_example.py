@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.conftest import CHECKOUT
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 EXAMPLE = CHECKOUT / "docs/example"
 

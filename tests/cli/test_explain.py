@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.conftest import CommandLine, as_nobody
 
+pytestmark = pytest.mark.same_everywhere
+
 JOB = "processes: [{name: web, executable: /bin/true}]\n"
 
 

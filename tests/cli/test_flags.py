@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from bpm.cli.flags import NUMBER, TEXT, TEXTS, Arguments, Flag, UsageError, find_command
 
+pytestmark = pytest.mark.same_everywhere
+
 FLAGS = (
     Flag("all", "a", help=""),
     Flag("quiet", "q", help=""),

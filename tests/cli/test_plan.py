@@ -140,6 +140,7 @@ def screen(bpm: CommandLine, columns: int, **variables: str) -> str:
         return typist.seen.decode()
 
 
+@pytest.mark.same_everywhere
 def test_lines_fit_the_terminal(bpm: CommandLine) -> None:
     """In 80 columns no line is longer, unless a single name is; and nothing is left out."""
     bpm.root.add_job("web", SLEEP.format(100))
@@ -150,6 +151,7 @@ def test_lines_fit_the_terminal(bpm: CommandLine) -> None:
     assert any(line.startswith("      # processes[0].limits") or "  # processes[0].limits" in line for line in seen)
 
 
+@pytest.mark.same_everywhere
 def test_colours_are_for_terminals(bpm: CommandLine) -> None:
     """A terminal has bold titles, unless NO_COLOR is set."""
     bpm.root.add_job("web", SLEEP.format(100))
@@ -158,6 +160,7 @@ def test_colours_are_for_terminals(bpm: CommandLine) -> None:
     assert "\x1b" not in screen(bpm, 200, TERM="xterm", NO_COLOR="1")
 
 
+@pytest.mark.same_everywhere
 def test_wide_letters_line_up(capfd: pytest.CaptureFixture[str]) -> None:
     """Columns line up by what letters take on the screen; what would move the cursor is shown as an escape."""
     lay_out("T", [("", ("日本", "x"), "a"), ("", ("e\u0301", "y"), "b"), ("", ("\x1b[1m", "z"), "c")])

@@ -13,6 +13,8 @@ from bpm import Environment, User
 from bpm.cli import tail as tail_module
 from bpm.cli.tail import LogTail, find_last_lines, follow, show
 
+pytestmark = pytest.mark.same_everywhere
+
 
 def last_lines(data: bytes, count: int) -> bytes:
     """What tail(1) shows, by another way than ours."""

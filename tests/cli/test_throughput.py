@@ -16,7 +16,7 @@ import pytest
 from tests.cli.conftest import CommandLine
 from tests.conftest import BoshRoot
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 SIZE = 1 << 30
 FLOOD = f"head -c {SIZE} /dev/zero | cat"

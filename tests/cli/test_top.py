@@ -77,6 +77,7 @@ def test_it_is_drawn_again_and_left_by_q(web: CommandLine) -> None:
     assert rest.endswith(LEAVE)
 
 
+@pytest.mark.same_everywhere
 def test_keys_sort(web: CommandLine) -> None:
     """``n`` sorts by name, and what does not run is no longer last."""
     with at_terminal(web) as typist:
@@ -90,6 +91,7 @@ def test_keys_sort(web: CommandLine) -> None:
     assert frame.index("web.a-stopped") < frame.index("web.busy") < frame.index("web.idle")
 
 
+@pytest.mark.same_everywhere
 def test_what_has_no_room_is_counted(web: CommandLine) -> None:
     """In a small window the rows that fit are shown, and how many more there are; a larger one shows all."""
     with at_terminal(web, rows=5) as typist:
@@ -101,6 +103,7 @@ def test_what_has_no_room_is_counted(web: CommandLine) -> None:
         assert 0 == typist.wait()
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_the_terminal_as_it_was(web: CommandLine, number: int, status: int) -> None:
     """Ended by a signal, it gives the terminal back first."""
@@ -112,6 +115,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(web: CommandLine, number: int, s
         assert typist.seen.decode().endswith(LEAVE)
 
 
+@pytest.mark.same_everywhere
 def test_an_interrupt_leaves(web: CommandLine) -> None:
     """Ctrl-C is one way to leave, and no error."""
     with at_terminal(web) as typist:
@@ -120,6 +124,7 @@ def test_an_interrupt_leaves(web: CommandLine) -> None:
         assert 0 == typist.wait()
 
 
+@pytest.mark.same_everywhere
 def test_it_can_be_suspended(web: CommandLine) -> None:
     """Ctrl-Z gives the terminal back, and it is taken again when the job goes on."""
     with at_terminal(web) as typist:
@@ -133,6 +138,7 @@ def test_it_can_be_suspended(web: CommandLine) -> None:
         assert 0 == typist.wait()
 
 
+@pytest.mark.same_everywhere
 def test_no_color_is_honoured(web: CommandLine) -> None:
     """With NO_COLOR there is no colour, but still a screen."""
     with at_terminal(web, NO_COLOR="1") as typist:
@@ -143,6 +149,7 @@ def test_no_color_is_honoured(web: CommandLine) -> None:
     assert not re.search(r"\x1b\[[\d;]*m", seen)
 
 
+@pytest.mark.same_everywhere
 def test_a_dumb_terminal_gets_the_plain_table(web: CommandLine) -> None:
     """A terminal that cannot move its cursor gets the table once."""
     with at_terminal(web, TERM="dumb") as typist:

@@ -12,7 +12,7 @@ from bpm import __version__
 from tests.cli.cases import JOBS, TRANSCRIPT, normalise
 from tests.cli.conftest import CommandLine
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 
 @frozen

@@ -16,6 +16,7 @@ from tests.acceptance.jobs import Jobs
 from tests.cli.conftest import CommandLine
 from tests.cli.test_commands import is_alive
 from tests.conftest import BoshRoot
+from tests.effort import times
 from tests.inside import wait_for
 
 pytestmark = pytest.mark.needs_root
@@ -68,6 +69,7 @@ def test_a_link_in_a_logs_place_is_refused_in_the_contracts_words(jobs: Jobs) ->
         assert "refusing to open symlink at " in jobs.bpm(command, "web").stderr
 
 
+@pytest.mark.same_everywhere
 def test_a_process_that_ignores_term_and_quit_takes_seventeen_seconds_to_stop(jobs: Jobs) -> None:
     """TERM, 15 s, QUIT, 2 s, KILL: and then it is stopped, with everything inside."""
     jobs.define("/bin/bash", "-c", "trap '' TERM QUIT; echo ready; while :; do sleep 0.1; done")
@@ -85,6 +87,7 @@ def test_a_process_that_ignores_term_and_quit_takes_seventeen_seconds_to_stop(jo
     assert [["web", "-", "stopped"]] == states(jobs)
 
 
+@pytest.mark.same_everywhere
 def test_stop_returns_when_the_process_is_gone(jobs: Jobs) -> None:
     """A process that takes 50 ms to leave is not waited for until the next full second."""
     jobs.define("/bin/bash", "-c", "trap 'sleep 0.05; exit 0' TERM; echo ready; while :; do sleep 0.01; done")
@@ -138,7 +141,7 @@ def test_a_run_whose_set_up_failed_exits_1(jobs: Jobs, keys: dict[str, Any]) -> 
 
 def test_stop_of_a_process_that_leaves_meanwhile(jobs: Jobs) -> None:
     """Processes that end by themselves at about the time that they are stopped are stopped, without a word."""
-    for tenths in range(6):
+    for tenths in range(0, 6, 6 // times(6)):
         jobs.define("/bin/sleep", f"0.{tenths}")
         jobs.must("start", "web")
         done = jobs.bpm("stop", "web")

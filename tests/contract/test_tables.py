@@ -8,6 +8,8 @@ import pytest
 
 from tests.contract.tables import missing, names_in, read_table
 
+pytestmark = pytest.mark.same_everywhere
+
 HERE = Path(__file__).parent
 SENTENCES = read_table(HERE / "sentences.yml")
 DIFFERENCES = read_table(HERE / "differences.yml")

@@ -6,6 +6,8 @@ import pytest
 
 import bpm
 
+pytestmark = pytest.mark.same_everywhere
+
 NAME = "{name: '', executable: '', additional_volumes: [{path: /a/}, {path: /etc}], shutdown_signal: KILL}"
 EXECUTABLE = NAME.replace("name: ''", "name: a")
 CANONICAL = EXECUTABLE.replace("executable: ''", "executable: /x")

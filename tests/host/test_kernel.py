@@ -71,6 +71,7 @@ def deny(number: int, answer: int) -> None:
     assert 0 == prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0)  # PR_SET_SECCOMP, a filter
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 def test_each_call_is_missed(call: Call) -> None:
     """Where a filter takes one call away, that call is the one that is named."""

@@ -223,13 +223,15 @@ def test_a_capability_is_worth_what_it_says(probing: Probing) -> None:
 
 
 def test_processes_of_the_host_are_seen_only_if_asked_for(probing: Probing) -> None:
-    """With host_pid_namespace the caller is in /proc; without it, there are two processes."""
-    pid = os.getpid()
-    own = probing.see(f"list:/proc/{pid}/task")
-    hosts = probing.see(f"list:/proc/{pid}/task", unsafe={"host_pid_namespace": True})
+    """With host_pid_namespace a process outside is in /proc; without it, there are two processes."""
+    # Not our own number, which in a container may be as small as those inside.
+    with subprocess.Popen(["/bin/sleep", "1000"]) as outside:
+        tasks = f"list:/proc/{outside.pid}/task"
+        own, hosts = probing.see(tasks), probing.see(tasks, unsafe={"host_pid_namespace": True})
+        outside.kill()
 
-    assert ("ENOENT", 2, True) == (refused(own)[f"list:/proc/{pid}/task"], own.pid, hosts.pid != 2)
-    assert hosts.attempts[f"list:/proc/{pid}/task"] >= 1
+    assert ("ENOENT", 2, True) == (refused(own)[tasks], own.pid, hosts.pid != 2)
+    assert hosts.attempts[tasks] >= 1
 
 
 def test_an_additional_volume_is_as_open_as_it_says(probing: Probing, bosh_root: BoshRoot) -> None:

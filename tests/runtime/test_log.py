@@ -11,6 +11,8 @@ import pytest
 
 from bpm.runtime.log import Log, timestamp
 
+pytestmark = pytest.mark.same_everywhere
+
 
 @pytest.fixture
 def written(tmp_path: Path):

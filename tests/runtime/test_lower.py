@@ -16,6 +16,8 @@ from bpm.runtime.lower import NO_LIMIT, Descriptors, Source, candidates, capabil
 from tests.runtime.conftest import plan_of
 from tests.strategies import host_facts, job_configs
 
+pytestmark = pytest.mark.same_everywhere
+
 PLAIN = "processes: [{name: web, executable: /bin/true}]"
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 

@@ -215,6 +215,7 @@ def test_roots_group_is_no_stranger(tree: str, outside: str) -> None:
     source(symlink(outside, f"{tree}/grouped/it"))
 
 
+@pytest.mark.same_everywhere
 def test_swapped_under_our_hands(tree: str, outside: str) -> None:
     """While the user swaps a directory for a link, and a log for a hard link, nothing outside changes."""
     home = mkdir(f"{tree}/home", HOSTILE)

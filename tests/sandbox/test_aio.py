@@ -18,7 +18,7 @@ import uvloop
 from bpm import Prepared, ProcessFailed, ProcessTimeout, ProgramNotFound, Sandbox, aio
 from tests.sandbox.leavings import leavings
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 PIPE = subprocess.PIPE
 PIPE_SIZE = 65536  # pipe(7)

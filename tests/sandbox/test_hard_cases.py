@@ -19,7 +19,7 @@ from tests.native.callers import in_child, with_own_mounts
 from tests.native.test_caller import state
 from tests.sandbox.leavings import leavings
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 SPAWNS = times(10_000)
 GRANDCHILDREN = 500

@@ -73,8 +73,8 @@ def test_an_empty_sandbox_is_empty(see: Any) -> None:
 def test_every_namespace_is_its_own(see: Any) -> None:
     """But the user namespace, for which there is no need."""
     seen = see(Sandbox(mounts=[Proc()]))
-    ours = {name: os.readlink(f"/proc/self/ns/{name}") for name in seen.namespaces}
-    shared = {name for name, where in seen.namespaces.items() if where == ours[name]}
+    ours = {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")}
+    shared = {name for name, where in seen.namespaces.items() if where == ours.get(name)}
 
     assert {"user", "time", "time_for_children"} >= shared
 

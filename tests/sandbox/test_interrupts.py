@@ -20,7 +20,7 @@ import bpm
 from bpm import Limits, Prepared, Sandbox
 from tests.sandbox.leavings import leavings
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 SOURCES = str(Path(bpm.__file__).parent)
 ALARMS = 150

@@ -16,7 +16,7 @@ from bpm import Prepared, Process, ProcessTimeout, Sandbox
 from tests.inside import is_readable, wait_for
 from tests.native.callers import children
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 PIPE = subprocess.PIPE
 

@@ -15,7 +15,7 @@ import pytest
 from bpm import BpmError, Prepared, ProcessFailed, ProcessTimeout, ProgramNotFound, ProgramNotPermitted, SpawnError
 from tests.sandbox.leavings import leavings
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 
 def both(prepared: Prepared, *args: Any, **keys: Any) -> tuple[Any, Any]:

@@ -15,22 +15,20 @@ from queue import SimpleQueue
 
 from tests.effort import SLOW_HOST
 from tests.vm.hosts import HOSTS, Host
-from tests.vm.kernels import get_kernel
+from tests.vm.kernels import explain_absence, get_kernel
 from tests.vm.machine import Outcome, end_all, run
 from tests.vm.report import Result, read_tally, write_table
-
-# What touches no kernel is the same on all of them.
-PURE = {"bench", "config", "data", "inside", "plan", "vm"}
-# Every call of every ABI is compared there, and a user-mode kernel has no 32-bit ones.
-ON_THE_MACHINE_ITSELF = {"differential"}
-KERNEL_TESTS_ELSEWHERE = ["tests/plan/test_seccomp_kernel.py"]
+from tests.vm.suite import pytest_command
 
 _terminal = threading.Lock()
 
 
 def main() -> int:
     arguments = parse_arguments()
-    hosts = [HOSTS[name] for name in arguments.host]
+    if absence := explain_absence():
+        print(f"no virtual hosts: {absence}")
+        return 0 if arguments.where_possible else 1
+    hosts = [HOSTS[name] for name in arguments.host or HOSTS]
     for suite in {host.suite for host in hosts}:
         get_kernel(suite)
     cpus: SimpleQueue[int] = SimpleQueue()
@@ -40,9 +38,13 @@ def main() -> int:
     def test(host: Host) -> Result | None:
         cpu = cpus.get()
         try:
-            return try_host(host, arguments.pytest, cpu, arguments.timeout)
+            result = try_host(host, arguments.pytest, cpu, arguments.timeout)
         finally:
             cpus.put(cpu)
+        if arguments.table and result:
+            with _terminal:
+                write_table([result])
+        return result
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ThreadPoolExecutor(cpus.qsize()) as pool:
@@ -52,16 +54,15 @@ def main() -> int:
             pool.shutdown(wait=False, cancel_futures=True)
             end_all()
             raise
-    if arguments.table:
-        write_table([result for result in results if result])
     return 0 if all(result and result.tally.run and not result.tally.failed for result in results) else 1
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
     hosts = ", ".join(HOSTS)
-    parser.add_argument("--host", nargs="+", choices=HOSTS, default=list(HOSTS), metavar="HOST", help=hosts)
-    parser.add_argument("--table", action="store_true", help="write the table in docs/hosts.md")
+    parser.add_argument("--host", nargs="+", action="extend", choices=HOSTS, metavar="HOST", help=hosts)
+    parser.add_argument("--table", action="store_true", help="write these hosts' rows of the table in docs/hosts.md")
+    parser.add_argument("--where-possible", action="store_true", help="be content where no such kernel can be had")
     parser.add_argument("--timeout", type=float, default=900, help="seconds for one host (%(default)s)")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after a --; without paths: the whole suite")
     return parser.parse_args()
@@ -85,30 +86,15 @@ def try_host(host: Host, arguments: list[str], cpu: int, timeout: float) -> Resu
         show(f"ended after {took:.0f} s without a result; its console:\n{outcome.console}")
         return None
     result = Result(host, outcome.found["kernel"], describe_hierarchy(outcome), tally)
-    show(f"Linux {result.kernel}, {result.hierarchy}: {tally}, in {took:.0f} s (exit status {outcome.status})")
+    price = f"{took:.0f} s, {outcome.cpu_seconds:.0f} s of CPU"
+    show(f"Linux {result.kernel}, {result.hierarchy}: {tally}, in {price} (exit status {outcome.status})")
     return result
-
-
-def pytest_command(arguments: list[str], tally: Path) -> list[str]:
-    """Pytest by the interpreter that runs this, on the whole suite unless the arguments have paths of tests."""
-    chosen = arguments
-    if not any(os.path.exists(argument.partition("::")[0]) for argument in arguments):
-        chosen = [*arguments, *integration_tests()]
-    fixed = ["-q", "--color=no", "--tb=short", "-p", "no:cacheprovider", "--timeout=600", f"--junitxml={tally}"]
-    return [sys.executable, "-m", "pytest", *fixed, *chosen]
-
-
-def integration_tests() -> list[str]:
-    """Every directory of tests that is not known to be pure, nor for the machine itself."""
-    left_out = PURE | ON_THE_MACHINE_ITSELF
-    found = [entry.path for entry in os.scandir("tests") if entry.is_dir() and entry.name not in left_out]
-    return [*sorted(path for path in found if "__" not in path), *KERNEL_TESTS_ELSEWHERE]
 
 
 def environment() -> dict[str, str]:
     """What the tests need of ours, and word that examples are dear there."""
     ours = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
-    return {**ours, SLOW_HOST: "yes", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**ours, SLOW_HOST: "yes"}
 
 
 def describe_hierarchy(outcome: Outcome) -> str:

@@ -46,6 +46,7 @@ def main(orders_file: str, phase: str) -> None:
         boot(orders, program(orders, orders_file, "serve"))
     elif phase == "contain":
         mount("proc", "/proc")
+        check("umount the host's hierarchy", libc.umount2(CGROUPS.encode(), MNT_DETACH))
         mount("cgroup2", CGROUPS)
         sys.exit(run(orders["command"], lambda: enter(orders)))
     serve(orders, program(orders, orders_file, "contain"))
@@ -78,9 +79,10 @@ def serve(orders: Orders, container: list[str]) -> None:
         os.dup2(source, descriptor)
     if orders["nested"]:
         os.mkdir(CONTAINER)
-        namespaces = ["--cgroup", "--mount", "--pid", "--uts", "--ipc"]
-        command = ["unshare", *namespaces, "--fork", *container]
-        status = run(command, lambda: write(CONTAINER + "/cgroup.procs", "0"))
+        # Who waits for the container stays out of its cgroup, where it would be a process that nobody inside can see.
+        join = f'echo 0 > {CONTAINER}/cgroup.procs && exec unshare --cgroup "$@"'
+        namespaces = ["--mount", "--pid", "--uts", "--ipc", "--fork"]
+        status = run(["unshare", *namespaces, "sh", "-c", join, "sh", *container], lambda: None)
     else:
         status = run(orders["command"], lambda: enter(orders))
     write(orders["out"] + "/status", str(status))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import struct
 import subprocess
 import tarfile
@@ -56,6 +57,14 @@ class Kernel:
     def environment(self) -> dict[str, str]:
         """What it is executed with, to be linked with its own libc."""
         return {"LD_LIBRARY_PATH": str(self.directory)}
+
+
+def explain_absence() -> str | None:
+    """Why no such kernel can be had on this machine; None where it can."""
+    if os.uname().machine != "x86_64":
+        return f"User Mode Linux is for x86_64, and this is {os.uname().machine}"
+    missing = [name for name in ("apt-get", "dpkg-deb") if shutil.which(name) is None]
+    return f"the kernels are Debian's packages, and here is no {' and no '.join(missing)}" if missing else None
 
 
 def get_kernel(suite: str) -> Kernel:

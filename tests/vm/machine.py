@@ -32,11 +32,13 @@ class Outcome:
         status: The command's exit status, 128 and more for a signal; None where the machine ended without one.
         found: What the guest says of itself: ``kernel``, ``pid1``, ``hierarchies``, and ``own``, the command's cgroup.
         console: The last that its kernel and its pid 1 had to say.
+        cpu_seconds: What it took of the CPU, its processes included.
     """
 
     status: int | None
     found: dict[str, Any] = field(factory=dict)
     console: str = ""
+    cpu_seconds: float = 0.0
 
 
 def run(
@@ -75,19 +77,20 @@ def run(
     (directory / "out").mkdir()
     (directory / "orders.json").write_text(json.dumps(orders))
     console = directory / "console"
-    _execute(kernel, host, directory, console, cpu, timeout, show)
+    cpu_seconds = _execute(kernel, host, directory, console, cpu, timeout, show)
     status, found = directory / "out/status", directory / "out/host.json"
     return Outcome(
         int(status.read_text()) if status.exists() else None,
         json.loads(found.read_text()) if found.exists() else {},
         "\n".join(console.read_text(errors="replace").splitlines()[-_CONSOLE_LINES:]),
+        cpu_seconds,
     )
 
 
 def _execute(
     kernel: Kernel, host: Host, directory: Path, console: Path, cpu: int, timeout: float, show: Callable[[str], None]
-) -> None:
-    """Run the kernel, a program whose threads and helpers are one session, from start to end."""
+) -> float:
+    """Run the kernel, a program whose threads and helpers are one session, from start to end; the CPU time it took."""
     reader, writer = os.pipe()
     linker = [f"{name}={value}" for name, value in kernel.environment.items()]
     line = [
@@ -119,8 +122,10 @@ def _execute(
         finally:
             alarm.cancel()
             _end(machine.pid)
-            machine.wait()
+            _, status, usage = os.wait4(machine.pid, 0)
+            machine.returncode = os.waitstatus_to_exitcode(status)
             _running.discard(machine.pid)
+    return usage.ru_utime + usage.ru_stime
 
 
 def end_all() -> None:

@@ -8,10 +8,11 @@ from xml.etree import ElementTree
 
 from attrs import field, frozen
 
-from tests.vm.hosts import Host
+from tests.vm.hosts import HOSTS, Host
 
 PAGE = Path("docs/hosts.md")
 BEGIN, END = "<!-- tests: begin, written by make test-hosts -->", "<!-- tests: end -->"
+TITLES = "| Host | What it is | Kernel | Hierarchy | Tests run | Failed | Skipped, and why |\n" + "| --- " * 7 + "|\n"
 
 
 @frozen
@@ -63,25 +64,25 @@ class Result:
     tally: Tally
 
 
-def render_table(results: list[Result]) -> str:
-    """A table of Markdown, a row for each host."""
-    titles = ("Host", "What it is", "Kernel", "Hierarchy", "Tests run", "Failed", "Skipped, and why")
-    rows: list[tuple[str, ...]] = [titles, ("---",) * len(titles)]
-    for result in results:
-        tally = result.tally
-        figures = str(tally.run), str(len(tally.failed)), name_reasons(tally.skipped) or "none"
-        rows.append((f"`{result.host.name}`", result.host.summary, result.kernel, result.hierarchy, *figures))
-    return "".join("| {} |\n".format(" | ".join(cell.replace("|", "\\|") for cell in row)) for row in rows)
+def render_row(result: Result) -> str:
+    """One line of the table."""
+    tally = result.tally
+    figures = str(tally.run), str(len(tally.failed)), name_reasons(tally.skipped) or "none"
+    cells = f"`{result.host.name}`", result.host.summary, result.kernel, result.hierarchy, *figures
+    return "| {} |\n".format(" | ".join(cell.replace("|", "\\|") for cell in cells))
 
 
 def write_table(results: list[Result], page: Path = PAGE) -> None:
-    """Put the table between its marks.
+    """Put a row for each of these hosts between the table's marks; rows of hosts that are not among them stay.
 
     Raises:
         ValueError: The page has no such marks.
     """
     before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    table, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} has no place for the table: {BEGIN} ... {END}")
-    page.write_text(f"{before}{BEGIN}\n{render_table(results)}{END}{after}")
+    rows = {line.split()[1].strip("`"): line for line in table.splitlines(keepends=True) if line.startswith("| `")}
+    rows.update((result.host.name, render_row(result)) for result in results)
+    ordered = "".join(rows[name] for name in HOSTS if name in rows)
+    page.write_text(f"{before}{BEGIN}\n{TITLES}{ordered}{END}{after}")

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from tests.vm.__main__ import environment, pytest_command
+from tests.vm.__main__ import environment
 from tests.vm.hosts import HOSTS
+from tests.vm.kernels import explain_absence
 from tests.vm.machine import run
+from tests.vm.suite import pytest_command
 
-pytestmark = pytest.mark.timeout(300)  # the kernel may have to be fetched
+pytestmark = [
+    pytest.mark.timeout(300),  # the kernel may have to be fetched
+    pytest.mark.skipif(explain_absence() is not None, reason=str(explain_absence())),
+]
 
 
 def test_a_controller_that_is_disabled(tmp_path: Path) -> None:

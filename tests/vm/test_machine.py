@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.vm.hosts import HOSTS
+from tests.vm.kernels import explain_absence
 from tests.vm.machine import Outcome, run
 
-pytestmark = pytest.mark.timeout(300)  # the kernel may have to be fetched
+pytestmark = [
+    pytest.mark.timeout(300),  # the kernel may have to be fetched
+    pytest.mark.skipif(explain_absence() is not None, reason=str(explain_absence())),
+]
 
 
 def boot(directory: Path, script: str, timeout: float = 60) -> tuple[Outcome, list[str]]:

@@ -33,17 +33,18 @@ def test_no_report_is_an_empty_tally(tmp_path: Path) -> None:
     assert Tally() == read_tally(tmp_path / "junit.xml")
 
 
-def test_the_table_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
-    """What is around its marks stays, and writing it twice changes nothing."""
+def test_a_row_takes_the_place_of_its_hosts_last_one(tmp_path: Path) -> None:
+    """What is around the table's marks stays, so do other hosts' rows, and writing it twice changes nothing."""
     page = tmp_path / "hosts.md"
-    page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
+    page.write_text(f"above\n{BEGIN}\n| `nested` | kept |\n| `v1` | old |\n| `gone` | old |\n{END}\nbelow\n")
     for _ in range(2):
         write_table([Result(HOSTS["v1"], "6.1.1", "v1 a|b", Tally(7, (), {"no freezer": 1}))], page)
     lines = page.read_text().splitlines()
 
     assert ["above", BEGIN, END, "below"] == [*lines[:2], *lines[-2:]]
     assert [
-        "| `v1` | v1, no systemd, `cpu` and `cpuacct` in one hierarchy | 6.1.1 | v1 a\\|b | 7 | 0 | 1 × no freezer |"
+        "| `v1` | v1, no systemd, `cpu` and `cpuacct` in one hierarchy | 6.1.1 | v1 a\\|b | 7 | 0 | 1 × no freezer |",
+        "| `nested` | kept |",
     ] == lines[4:-2]
 
 

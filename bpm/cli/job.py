@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from bpm.cli.failure import Failure, describe
 from bpm.cli.flags import TEXT, Arguments, Flag, UsageError
 from bpm.cli.output import complain
@@ -13,8 +15,11 @@ if TYPE_CHECKING:
 PROCESS = Flag("process", "p", kind=TEXT, value="NAME", help="which of the job's processes; else the one named like it")
 
 
-def find_process(arguments: Arguments) -> JobProcess:
+def find_process(arguments: Arguments, *, note_unknown: bool = True) -> JobProcess:
     """The process that the command line names: one of the job's, or the one named like the job.
+
+    Args:
+        note_unknown: Whether to tell which jobs there are, where this is none.
 
     Raises:
         UsageError: It names no job.
@@ -23,7 +28,10 @@ def find_process(arguments: Arguments) -> JobProcess:
         raise UsageError("must specify a job")
     from bpm import Environment
 
-    return Environment().process(arguments.words[0], arguments.text("process") or None)
+    process = Environment().process(arguments.words[0], arguments.text("process") or None)
+    if note_unknown and not os.path.lexists(process.environment.layout.job(process.job).directory.outside):
+        complain(f"bpm: note: {unknown_job(process.environment, process.job)}")
+    return process
 
 
 def warn(problem: Problem) -> None:

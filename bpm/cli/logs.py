@@ -26,7 +26,7 @@ PAUSE = 100
 
 def run(arguments: Arguments) -> int:
     """`bpm logs`."""
-    process = find_process(arguments)
+    process = find_process(arguments, note_unknown=False)
     stdout, stderr = process.log_paths
     paths = [stderr] if arguments.switch("err") else [stdout]
     if arguments.switch("all"):

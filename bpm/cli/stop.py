@@ -14,7 +14,7 @@ FLAGS = (PROCESS,)
 
 def run(arguments: Arguments) -> int:
     """`bpm stop`."""
-    process = find_process(arguments)
+    process = find_process(arguments, note_unknown=False)
     from bpm import BpmError
 
     try:

@@ -97,7 +97,7 @@ def _low_port(process: ProcessConfig) -> tuple[str, str] | None:
 
 
 def _names_port(word: str) -> bool:
-    return word.lower().endswith("port")
+    return word.lower().endswith("port") or word in ("-p", "-P")
 
 
 def _is_low(word: str) -> bool:

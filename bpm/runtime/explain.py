@@ -133,6 +133,9 @@ def find(plan: ProcessPlan, path: str) -> Found:
             except PermissionError:
                 raise  # It is the looker who may not, whatever the program may.
             except OSError as error:
+                if error.errno == errno.ENOENT and at in own and plan.preparation.mount_points:
+                    here = Found(at, None, below.mount)  # a start makes it, for what is mounted below
+                    continue
                 return Found(at, None, below.mount, _missing(plan, path, at, below.mount, error))
         if leads_to is not None:
             links += 1

@@ -12,7 +12,7 @@ from bpm import __version__
 from tests.cli.cases import JOBS, TRANSCRIPT, normalise
 from tests.cli.conftest import CommandLine
 
-pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
+pytestmark = pytest.mark.needs_root
 
 
 @frozen
@@ -44,7 +44,16 @@ BROKEN_LIST = (
     r"invalid config for novol: invalid volume path: /etc must be within ROOT \(processes\[0\].+:1:78\)\n"
 )
 
+LISTS_JOBS = "ours tells which jobs there are"
+NOTE = r'bpm: note: there is no job "no(there|pe)" in ROOT/jobs.+\(jobs there: .+\)\n'
+NO_FILE = r"Error: failed to parse job configuration: open ROOT/jobs/.+: no such file or directory\n"
+NOT_RUNNING = r"Error: process is not running or could not be found\n"
+
 DIFFERENCES = {
+    "start nothere": Difference(LISTS_JOBS, NOTE + NO_FILE),
+    "run nope": Difference(LISTS_JOBS, NOTE + NO_FILE),
+    "pid nothere": Difference(LISTS_JOBS, NOTE + NOT_RUNNING),
+    "trace nothere": Difference(LISTS_JOBS, NOTE + NOT_RUNNING),
     "start broken": Difference(OUR_YAML_WORDS, r"Error: failed to parse job configuration: not YAML: .+:2:1\)\n"),
     "start invalid": Difference(
         NAMES_THE_PLACE, r"Error: failed to parse job configuration: invalid config: name \(processes\[0\].+\)\n"

@@ -36,6 +36,8 @@ def pytest_command(arguments: list[str], tally: Path) -> list[str]:
     if not any(os.path.exists(argument.partition("::")[0]) for argument in arguments):
         chosen = ["-m", "not same_everywhere", *arguments, *integration_tests()]
     fixed = ["-q", "--color=no", "--tb=short", "-p", "no:cacheprovider", "--timeout=600", f"--junitxml={tally}"]
+    # A machine is slow, and gets what CPU others leave it: who was starved may try again, and the summary says who did.
+    fixed += ["-rfEsR", "--reruns=2"]
     return [sys.executable, "-m", "pytest", *fixed, *chosen]
 
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 SIZE = 1 << 30
 FLOOD = f"head -c {SIZE} /dev/zero | cat"
-ATTEMPTS = 5
+ATTEMPTS = 20
 
 
 @pytest.fixture

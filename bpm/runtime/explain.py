@@ -110,19 +110,43 @@ def find(plan: ProcessPlan, path: str) -> Found:
     Raises:
         PermissionError: We may not look where it leads, which root may.
     """
-    mounts = {clean_path(mount.target): mount for mount in plan.mounts}
+    return _follow(plan, _place(plan), path)
+
+
+def _place(plan: ProcessPlan) -> dict[str, Mount]:
+    """The mounts by where they are, each below what those before it show: the last at each place."""
+    mounts: dict[str, Mount] = {}
+    for mount in sorted(plan.mounts, key=lambda mount: clean_path(mount.target) != "/"):
+        at = clean_path(mount.target)
+        try:
+            found = _follow(plan, mounts, at, as_init=True)
+        except PermissionError:
+            pass  # The best that one can say who may not look.
+        else:
+            at = at if found.problem else found.path
+        mounts = {path: other for path, other in mounts.items() if not is_below(path, at)}
+        mounts[at] = mount
+    return mounts
+
+
+def _follow(plan: ProcessPlan, mounts: dict[str, Mount], path: str, *, as_init: bool = False) -> Found:
     made = {link.path: link.target for link in plan.links}
-    own = {parent for target in [*mounts, plan.workdir.path] for parent in _with_parents(target)}
+    targets = (*mounts, *(clean_path(mount.target) for mount in plan.mounts), plan.workdir.path)
+    own = {parent for target in targets for parent in _with_parents(target)}
+    points = (os.path.realpath(point.path) for point in plan.preparation.mount_points)
+    started = {parent for point in points for parent in _with_parents(point)}
     here = _enter("/", None, None, mounts)
     names = _names(path)
     links = 0
     while names:
         name = names.pop(0)
-        if name == "..":
-            here = find(plan, posixpath.dirname(here.path))
-            continue
-        if problem := _cannot_search(plan, here):
+        if not as_init and (problem := _cannot_search(plan, here)):
             return Found(here.path, None, here.mount, problem)
+        if name == ".." and here.outside is not None and _is_no_directory(here.outside):
+            return Found(here.path, None, here.mount, f"{path} leads through {here.path}, which is no directory")
+        if name == "..":
+            here = _follow(plan, mounts, posixpath.dirname(here.path), as_init=as_init)
+            continue
         at = posixpath.join(here.path, name)
         leads_to = made.get(at)
         below = _enter(at, here.mount, here.outside and posixpath.join(here.outside, name), mounts)
@@ -133,7 +157,7 @@ def find(plan: ProcessPlan, path: str) -> Found:
             except PermissionError:
                 raise  # It is the looker who may not, whatever the program may.
             except OSError as error:
-                if error.errno == errno.ENOENT and at in own and plan.preparation.mount_points:
+                if error.errno == errno.ENOENT and below.outside in started:
                     here = Found(at, None, below.mount)  # a start makes it, for what is mounted below
                     continue
                 return Found(at, None, below.mount, _missing(plan, path, at, below.mount, error))
@@ -149,6 +173,10 @@ def find(plan: ProcessPlan, path: str) -> Found:
             return Found(at, None, None, _missing(plan, path, at, None, None))
         here = below
     return here
+
+
+def _is_no_directory(path: str) -> bool:
+    return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def _enter(at: str, mount: Mount | None, outside: str | None, mounts: dict[str, Mount]) -> Found:

@@ -65,6 +65,8 @@ def test_nothing_is_found_in_what_is_good() -> None:
         ),
         ("  args: [--listen, 'localhost:80']\n  unsafe: {privileged: true}\n", [(5, 24, "needless-privilege")]),
         ("  args: [--port, 443]\n  unsafe: {privileged: true}\n", [(5, 24, "needless-privilege")]),
+        ("  args: ['-p', 80]\n  unsafe: {privileged: true}\n", [(5, 24, "needless-privilege")]),
+        ("  args: ['-p', 8080]\n  unsafe: {privileged: true}\n", []),
         ("  env: {PORT: 443}\n  unsafe: {privileged: true}\n", [(5, 24, "needless-privilege")]),
         ("  args: [--port, 8443]\n  unsafe: {privileged: true}\n", []),
         ("  capabilities: [KILL]\n  unsafe: {privileged: true}\n", [(4, 17, "redundant-capability")]),

@@ -177,6 +177,32 @@ def test_links_are_followed_inside(ask: Ask, bosh_root: BoshRoot) -> None:
     assert "/usr/bin/env" == ask("bin/link").leads_to
 
 
+def test_a_destination_beyond_a_link_is_where_the_link_leads(ask: Ask, elsewhere: Path) -> None:
+    """What is mounted by way of a link of another volume is found by either name, with its own mount's options."""
+    (elsewhere / "real/deep").mkdir(parents=True)
+    (elsewhere / "link").symlink_to("real")
+    through = f"{elsewhere}/link/deep"
+    keys = f", unsafe: {{unrestricted_volumes: [{{path: {elsewhere}}}, {{path: {through}, writable: true}}]}}"
+
+    for path in (through, elsewhere / "real/deep"):
+        told = ask(path, keys)
+
+        assert told.mount is not None
+        assert (through, "processes[0].unsafe.unrestricted_volumes[1]") == (told.mount.target, told.mount.because)
+        assert "rw" in told.mount.options
+    assert f"{elsewhere}/real/deep" == ask(through, keys).leads_to
+    above = ask(elsewhere / "real", keys).mount
+    assert above is not None
+    assert str(elsewhere) == above.target
+
+
+def test_a_file_leads_nowhere(ask: Ask) -> None:
+    """Not even to the directory it is in."""
+    told, reason = ask("/usr/bin/env/.."), "/usr/bin/env/.. leads through /usr/bin/env, which is no directory"
+
+    assert ("absent", reason) == (told.verdict, told.reason)
+
+
 def test_what_was_dropped_is_told(ask: Ask) -> None:
     """A volume that was asked for and is not mounted is told of, with the reason."""
     told = ask("/var/vcap/jobs/web/x", ", unsafe: {unrestricted_volumes: [{path: /var/vcap/jobs/web/x}]}")

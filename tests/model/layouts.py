@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -12,6 +13,9 @@ from tests.model.linux import FLAGS
 from tests.model.operations import Bind, Change, Make, Operation, Tmpfs
 
 JOB, PROBE = "web", "/var/vcap/packages/probe/bin/probe"
+
+# Here the job sees directories without what the host has mounted below them.
+SHOWN_ALONE = ("/var/vcap/data/packages/other", f"/var/vcap/data/jobs/{JOB}/1/more")
 
 # A BOSH root as on a VM, where jobs, packages and sys are links; and a second disk.
 BOSH: tuple[Operation, ...] = (
@@ -29,6 +33,7 @@ BOSH: tuple[Operation, ...] = (
     *(Make("directory", f"/var/vcap/data/packages/{path}") for path in ("probe", "probe/1", "probe/1/bin")),
     Make("link", "/var/vcap/packages/probe", "../data/packages/probe/1"),
     Make("file", "/var/vcap/data/packages/probe/1/bin/probe"),
+    *(Make("directory", path) for path in SHOWN_ALONE),
 )
 
 
@@ -53,15 +58,44 @@ class Layout:
         printer.text(f"\n{self}")
 
 
+def written_down(*operations: Operation, additional: Sequence[Any] = (), unrestricted: Sequence[Any] = ()) -> Layout:
+    """A layout that chance seldom comes upon."""
+    keys = {"additional_volumes": [*additional], "unsafe": {"unrestricted_volumes": [*unrestricted]}}
+    return Layout(operations, keys)
+
+
+OPEN = {"writable": True, "allow_executions": True, "mount_only": True}
+
+# What the host forbids below an open volume.
+STRICT_BELOW = written_down(
+    *(Make("directory", path) for path in ("/srv/a", "/srv/a/b")),
+    Tmpfs("/srv/a/b", ("ro", "noexec")),
+    Make("directory", "/srv/a/c"),
+    unrestricted=[{"path": "/srv/a", **OPEN}],
+)
+# A link of the job's own making into procfs.
+INTO_PROC = written_down(
+    Make("directory", "/var/vcap/data/a"),
+    Make("link", "/var/vcap/data/a/b", "/proc"),
+    additional=[{"path": "/var/vcap/data/a", "mount_only": True}, {"path": "/var/vcap/data/a/b", "mount_only": True}],
+)
+# Mounts below directories that are shown alone.
+ALONE = written_down(*(Tmpfs(path) for path in SHOWN_ALONE))
+# Peers of the host's, one below the other.
+SHARED = written_down(
+    *(Make("directory", path) for path in ("/var/vcap/data/a", "/var/vcap/data/a/b")),
+    additional=[{"path": path, "shared": True} for path in ("/var/vcap/data/a", "/var/vcap/data/a/b")],
+)
+
 # Where a BOSH VM has its own, or bpm refuses a volume.
 FIXED = {"/srv", *(f"/var/vcap/{disk}{job}" for disk in ("data", "store") for job in ("", f"/{JOB}"))}
 
-NAMES = st.sampled_from(["a", "b", "c"])
+NAMES = st.sampled_from(["a", "b"])
 BELOW = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 DISKS = st.sampled_from(["/var/vcap/data", "/var/vcap/data/web", "/var/vcap/store", "/var/vcap/store/web", "/srv"])
 PATHS = st.builds("{}/{}".format, DISKS, BELOW)
 LINKS = st.sampled_from(
-    ["a", "b", "..", "../b", "../../a", "/srv/a", "/srv/b/c", "/var/vcap/data/a", "/proc", "c/../b"]
+    ["a", "b", "..", "../b", "../../a", "/srv/a", "/srv/b/a", "/var/vcap/data/a", "/proc", "/proc", "a/../b"]
 )
 WORDS = st.lists(st.sampled_from(sorted(FLAGS)), max_size=2, unique=True).map(tuple)
 KINDS = st.sampled_from(["", "", "shared", "slave", "private"])
@@ -88,6 +122,7 @@ def trees(draw: st.DrawFn, links: bool) -> tuple[tuple[Operation, ...], list[str
     known = st.sampled_from(paths)
     mounted = st.one_of(
         st.builds(Tmpfs, known, WORDS),
+        st.builds(Tmpfs, known | st.sampled_from(SHOWN_ALONE), WORDS),
         st.builds(Bind, known, known, st.booleans(), WORDS, KINDS),
         st.builds(Change, known | st.just("/srv"), WORDS, st.just(()), KINDS, st.booleans()),
         st.builds(Change, st.just("/var"), kind=KINDS, recursive=st.booleans()),
@@ -104,7 +139,9 @@ def trees(draw: st.DrawFn, links: bool) -> tuple[tuple[Operation, ...], list[str
 def volumes(paths: list[str], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[list[dict[str, Any]]]:
     """Entries of either list of volumes."""
     options = {"writable": st.booleans(), "allow_executions": st.booleans(), "mount_only": st.booleans(), **more}
-    return st.lists(st.fixed_dictionaries({"path": st.sampled_from(paths) | PATHS}, optional=options), max_size=4)
+    known = st.sampled_from(paths)
+    path = st.one_of(known, known, known, PATHS)
+    return st.lists(st.fixed_dictionaries({"path": path}, optional=options), max_size=4)
 
 
 @st.composite
@@ -113,7 +150,7 @@ def layouts(draw: st.DrawFn, links: bool = True) -> Layout:
     operations, paths = draw(trees(links))
     below_root = [path for path in paths if path.startswith("/var/vcap/")] or ["/var/vcap/data/a"]
     additional = draw(volumes(below_root, shared=st.sampled_from([True, True, False])))
-    globs = ["/srv/*", "/srv/[ab]", "/var/vcap/data/?", "/srv//a/", "/var/vcap/data/*/b", "/srv/a/../b"]
+    globs = ["/srv/*", "/srv/[ab]", "/var/vcap/data/?", "/srv//a/", "/srv/*/b", "/srv/a/../b"]
     keys: dict[str, Any] = {
         "additional_volumes": [v for v in additional if v["path"].startswith("/var/vcap/")],
         "unsafe": {"unrestricted_volumes": draw(volumes([*paths, *globs, "/srv"]))},

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import bpm
 from bpm._native import SpawnRequest
 from bpm.plan import compile_policy
-from bpm.runtime import Descriptors, lower
+from bpm.runtime import Descriptors, lower_plan
 from bpm.runtime.prepare import prepare
 
 CONFIG = """
@@ -31,4 +31,4 @@ def prepared_request(root: str) -> Iterator[SpawnRequest]:
     with prepare(plan) as prepared:
         null = prepared.null
         opened = Descriptors((null, null, null), tuple(prepared.sources))
-        yield lower(plan, opened, compile_policy(plan.seccomp, os.uname().machine))
+        yield lower_plan(plan, opened, compile_policy(plan.seccomp, os.uname().machine))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,7 +141,7 @@ def load_jeepney() -> Any:
         HostError: The extra is not installed.
     """
     try:
-        import jeepney.io.blocking
+        import jeepney
     except ImportError:
         text = f"systemd is pid 1 on this host, and to ask it for a scope bpm needs the extra: pip install '{EXTRA}'"
         raise HostError(text) from None
@@ -222,12 +223,30 @@ class _Connection:
     """Calls and signals, each with a deadline. (jeepney's own connection waits for the bus's first word for ever.)"""
 
     def __init__(self, address: str, deadline: float) -> None:
-        jeepney = load_jeepney()
         self.is_bus = address != PRIVATE
         self.signals: list[Any] = []
-        self._parser = jeepney.low_level.Parser()
+        self._parser = load_jeepney().Parser()
         self._serial = 0
-        self._socket = jeepney.io.blocking.prep_socket(address, timeout=_left(deadline))
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._authenticate(address, deadline)
+        except BaseException:
+            self.close()
+            raise
+
+    def _authenticate(self, address: str, deadline: float) -> None:
+        """Connect, and have the other side take us for who we are.
+
+        BEGIN does not wait for the OK. systemd reads its own socket by the buffer, and of one that holds BEGIN and a
+        call it takes BEGIN, then sleeps until there is more to read: a call may not come after BEGIN, but after the OK.
+        """
+        auth = load_jeepney().auth
+        dialog = auth.Authenticator()
+        self._socket.settimeout(_left(deadline))
+        self._socket.connect(address)
+        self._socket.sendall(dialog.data_to_send() + auth.BEGIN)
+        while not dialog.authenticated:
+            dialog.feed(self._read(deadline))
 
     def close(self) -> None:
         self._socket.close()
@@ -247,12 +266,15 @@ class _Connection:
     def receive(self, deadline: float) -> Any:
         """The next message."""
         while (message := self._parser.get_next_message()) is None:
-            self._socket.settimeout(_left(deadline))
-            data = self._socket.recv(65536)
-            if not data:
-                raise ConnectionResetError(errno.ECONNRESET, "the connection broke")
-            self._parser.add_data(data)
+            self._parser.add_data(self._read(deadline))
         return message
+
+    def _read(self, deadline: float) -> bytes:
+        self._socket.settimeout(_left(deadline))
+        data = self._socket.recv(65536)
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "the connection broke")
+        return data
 
 
 def _left(deadline: float) -> float:

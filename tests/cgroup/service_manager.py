@@ -64,26 +64,23 @@ class ServiceManager:
             heard += more
             if b"AUTH" in more:
                 connection.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
+                time.sleep(0.01)
         parser = Parser()
         parser.add_data(heard.partition(b"BEGIN\r\n")[2])
         serial = 0
-        while True:
-            call = parser.get_next_message()
-            if call is None:
-                data = connection.recv(65536)
-                if not data:
+        # As in systemd, a call that was read together with BEGIN waits until there is more to read.
+        while data := connection.recv(65536):
+            parser.add_data(data)
+            while (call := parser.get_next_message()) is not None:
+                method = call.header.fields[HeaderFields.member]
+                self.calls.append((method, call.body))
+                assert call.header.serial == 1 or method != "Hello"  # the bus takes it once
+                answers = mood(call)
+                if answers is None:
                     return
-                parser.add_data(data)
-                continue
-            method = call.header.fields[HeaderFields.member]
-            self.calls.append((method, call.body))
-            assert call.header.serial == 1 or method != "Hello"  # the bus takes it once
-            answers = mood(call)
-            if answers is None:
-                return
-            for answer in answers:
-                serial += 1
-                connection.sendall(answer.serialise(serial))
+                for answer in answers:
+                    serial += 1
+                    connection.sendall(answer.serialise(serial))
 
 
 def method_of(call: Any) -> str:

@@ -5,6 +5,7 @@ The tests stop and restart what a machine needs, so they run only in one that is
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bpm.cgroup import observe_hierarchies, observe_systemd
-from bpm.cgroup.systemd import PRIVATE, start_scope
+from bpm.cgroup.systemd import PATIENCE, PRIVATE, start_scope
 from bpm.errors import CgroupError
 from bpm.plan import Scope, ScopeProperty
 from bpm.plan.cgroup import slice_path, unit_name
@@ -89,24 +90,29 @@ def test_a_refusal(scope: Scope) -> None:
 @pytest.mark.parametrize("trouble", [("daemon-reload",), ("daemon-reexec",), ("restart", "dbus.service")], ids="-".join)
 def test_while_systemd_or_its_bus_restarts(scope: Scope, trouble: tuple[str, ...]) -> None:
     """Scopes that are asked for in the middle of it are made."""
-    over = threading.Event()
+    over, troubles = threading.Event(), list[str]()
 
     def disturb() -> None:
         while not over.wait(0.1):
-            systemctl(*trouble)
+            troubles.append(systemctl(*trouble))
 
     disturbance = threading.Thread(target=disturb)
     disturbance.start()
     try:
-        for number in range(4):
+        for number in itertools.count():
             start_scope(Scope(f"{number}-{scope.unit}", scope.slice, scope.properties, "test")).end()
+            if len(troubles) >= 3:  # With five in ten seconds systemd would give dbus.service up.
+                break
     finally:
         over.set()
         disturbance.join()
 
 
 def test_without_a_bus(scope: Scope, tmp_path: Path) -> None:
-    """Where nobody is on the bus's socket, systemd is asked on its own."""
-    start_scope(scope, addresses=(str(tmp_path / "none"), PRIVATE)).end()
+    """Where nobody is on the bus's socket, systemd is asked on its own, and answers at the first call."""
+    addresses = (str(tmp_path / "none"), PRIVATE)
+    for number in range(20):
+        unit = f"{number}-{scope.unit}"
+        start_scope(Scope(unit, scope.slice, scope.properties, "test"), PATIENCE, addresses).end()
 
-    assert eventually(lambda: "not-found" in systemctl("show", "--property=LoadState", scope.unit))
+    assert eventually(lambda: "not-found" in systemctl("show", "--property=LoadState", unit))

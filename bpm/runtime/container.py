@@ -136,6 +136,7 @@ class Container:
 
         Raises:
             NotRunning: It has ended.
+            HostError: The call is refused here.
         """
         if self._pidfd is None:
             raise NotRunning(f"{self.id} is not running")

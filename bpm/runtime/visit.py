@@ -19,6 +19,7 @@ from types import TracebackType
 
 from attrs import evolve, frozen
 
+from bpm import host
 from bpm._native import SpawnFailure, parse_exit, spawn
 from bpm.cgroup import Group
 from bpm.errors import CgroupError, NotRunning, UnsafePathError
@@ -102,11 +103,15 @@ class Visitor:
 
         Raises:
             NotRunning: It has ended.
+            HostError: The call is refused here.
         """
         try:
             signals.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
             raise NotRunning(f"the visitor with pid {self.pid} is not running") from None
+        except OSError:
+            host.check_kernel()
+            raise
 
     def close(self) -> None:
         """Closes the descriptors. The program goes on."""

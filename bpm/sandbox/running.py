@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 
-from bpm import cgroup
+from bpm import cgroup, host
 from bpm._native import Child, Plumbing
 from bpm.config import Limits
 from bpm.errors import CgroupError
@@ -91,26 +91,39 @@ class Running:
         return self.ending
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal to the program; SIGKILL ends everything inside. To one that has ended, nothing is sent."""
+        """Send a signal to the program; SIGKILL ends everything inside. To one that has ended, nothing is sent.
+
+        Raises:
+            HostError: The call is refused here.
+        """
         with self._lock:
             if self.ending is None and self.pidfd >= 0:
-                self._sent.add(sig)
                 try:
                     signal.pidfd_send_signal(self.pidfd, sig)
                 except ProcessLookupError:
-                    pass
+                    return
+                except OSError:
+                    host.check_kernel()
+                    raise
+                self._sent.add(sig)
 
     def abandon(self) -> None:
-        """Make sure that nothing is left of it, wherever its start or its end was interrupted."""
-        if self.ending is None:
-            with Uninterrupted():
-                if self.pidfd >= 0:
-                    self.send_signal(signal.SIGKILL)
-                    self.look(LEFTOVER_GRACE)
-                else:
-                    self._remove_group()
-        if self.plumbing is not None:
-            self.plumbing.close()
+        """Make sure that nothing is left of it, wherever its start or its end was interrupted.
+
+        Raises:
+            HostError: It cannot be killed here: see :meth:`send_signal`. Only its pipes are closed then.
+        """
+        try:
+            if self.ending is None:
+                with Uninterrupted():
+                    if self.pidfd >= 0:
+                        self.send_signal(signal.SIGKILL)
+                        self.look(LEFTOVER_GRACE)
+                    else:
+                        self._remove_group()
+        finally:
+            if self.plumbing is not None:
+                self.plumbing.close()
 
     def forget(self) -> None:
         """What is to be done when nobody knows it any more, or our process ends: kill it, unless it may outlive us."""

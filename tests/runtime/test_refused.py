@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
-from bpm import BpmError, JobProcess, Sandbox
+from bpm import BpmError, HostError, JobProcess, Sandbox
 from bpm._native import binding
 from bpm.host.kernel import CALLS
 from tests.native.callers import MS_BIND, in_child, mount, refuse_call, with_own_mounts
@@ -80,6 +82,57 @@ def test_an_entry_names_the_call(web: Make, refused: Callable, number: int) -> N
         said = refused("setns", number, lambda: container.enter(["/bin/true"], (0, 1, 2)))
 
     assert f"setns(2) is refused here ({errno.errorcode[number]})" in said
+
+
+@REFUSALS
+def test_a_signal_to_a_visitor_names_the_call(web: Make, refused: Callable, number: int) -> None:
+    """Who cannot tell a visitor to end is told why; the visitor goes on."""
+    process = web("sleep 100")
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        with process.start() as container, container.enter(["/bin/sleep", "100"], (null, null, null)) as visitor:
+            said = refused("pidfd_send_signal", number, lambda: visitor.signal(signal.SIGTERM))
+            running = visitor.running
+            visitor.signal(signal.SIGTERM)
+            visitor.wait(10)
+    finally:
+        os.close(null)
+
+    assert f"pidfd_send_signal(2) is refused here ({errno.errorcode[number]})" in said
+    assert running
+
+
+@REFUSALS
+def test_a_signal_to_a_sandbox_names_the_call(refused: Callable, number: int) -> None:
+    """So is who cannot end a sandboxed program, which ends with its caller."""
+    said = refused("pidfd_send_signal", number, lambda: Sandbox.system().popen(["sleep", "100"]).kill())
+
+    assert f"pidfd_send_signal(2) is refused here ({errno.errorcode[number]})" in said
+
+
+@REFUSALS
+def test_the_timeout_of_a_sandbox_names_the_call(number: int) -> None:
+    """Where time is up and nothing can be done, that is the error, and the pipes are closed."""
+
+    def act() -> tuple[str, list[str]]:
+        sandbox = Sandbox.system()
+        sandbox.run(["true"])
+        refuse_call("pidfd_send_signal", number)
+        before = open_files()
+        with pytest.raises(HostError) as raised:
+            sandbox.run(["sleep", "100"], capture_output=True, timeout=0.2)
+        return str(raised.value), sorted(open_files() - before)
+
+    said, left = in_child(act)
+
+    assert f"pidfd_send_signal(2) is refused here ({errno.errorcode[number]})" in said
+    assert [name for name in left if "pidfd" not in name] == []
+
+
+def open_files() -> Counter[str]:
+    """What our descriptors lead to."""
+    names = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    return Counter(os.readlink(name) for name in names if os.path.lexists(name))
 
 
 @REFUSALS

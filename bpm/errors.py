@@ -188,12 +188,13 @@ class SpawnError(_SystemError):
         item: Which entry of that stage, counted from 0; -1 where the stage has no entries.
         number: The errno, 0 where the kernel gave none.
         sentence: The whole story, for a person.
+        filename: The program, or the directory that it was to start in, where that is what was wrong.
     """
 
-    def __init__(self, stage: str, item: int, number: int, sentence: str) -> None:
+    def __init__(self, stage: str, item: int, number: int, sentence: str, filename: str | None = None) -> None:
         self.stage = stage
         self.item = item
-        super().__init__(number, sentence)
+        super().__init__(number, sentence, filename)
 
 
 class ProgramNotFound(SpawnError, FileNotFoundError):

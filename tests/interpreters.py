@@ -15,6 +15,8 @@ OLDEST = (3, 10)
 # What depends on the interpreter: asyncio, the subprocess that ours is like, imports.
 TESTS = (
     "tests/sandbox/test_aio.py",
+    "tests/sandbox/test_like_asyncio.py",
+    "tests/sandbox/test_like_subprocess.py",
     "tests/sandbox/test_run.py",
     "tests/sandbox/test_process.py",
     "tests/test_public_api.py",
@@ -40,7 +42,8 @@ def main() -> None:
         room = Path(directory)
         run(sys.executable, "-m", "build", "--wheel", "--outdir", room, TOP, cwd=room)
         (wheel,) = room.glob("*.whl")
-        shutil.copytree(TOP / "tests", room / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("tests", "docs"):
+            shutil.copytree(TOP / name, room / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(TOP / "pyproject.toml", room)
         for (major, minor), interpreter in interpreters().items():
             print(f"Python {major}.{minor}: {interpreter}", flush=True)

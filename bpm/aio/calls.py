@@ -38,6 +38,7 @@ async def run(
     check: bool = False,
     env: EnvMapping | None = None,
     cwd: Argument | None = None,
+    executable: Argument | None = None,
     text: bool | None = None,
     encoding: str | None = None,
     errors: str | None = None,
@@ -54,10 +55,19 @@ async def run(
     The other arguments, what is returned and what is raised: as in :meth:`bpm.Sandbox.run`.
     """
     stdin, stdout, stderr = streams_of(stdin, input, stdout, stderr, capture_output)
-    as_text = Text.asked(text or universal_newlines, encoding, errors)
+    as_text = Text.asked(text, encoding, errors, universal_newlines)
     data = None if input is None else encode(input, as_text)
     process = await popen(
-        sandbox, args, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, shell=shell, pass_fds=pass_fds
+        sandbox,
+        args,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=env,
+        cwd=cwd,
+        executable=executable,
+        shell=shell,
+        pass_fds=pass_fds,
     )
     expired = False
 
@@ -91,6 +101,7 @@ async def popen(
     limit: int = LIMIT,
     env: EnvMapping | None = None,
     cwd: Argument | None = None,
+    executable: Argument | None = None,
     shell: bool = False,
     pass_fds: Iterable[int] = (),
 ) -> Process:
@@ -113,6 +124,7 @@ async def popen(
         bufsize=0,
         env=env,
         cwd=cwd,
+        executable=executable,
         shell=shell,
         pass_fds=pass_fds,
     )

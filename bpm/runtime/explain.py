@@ -86,8 +86,10 @@ def examine(plan: ProcessPlan, path: str, depth: int = 0) -> str:
     """What is wrong with executing ``path`` inside; empty when nothing is seen to be."""
     found = find(plan, path)
     if found.problem:
-        elsewhere = found.problem.endswith(NOT_MOUNTED)
-        return found.problem + (f"; `bpm explain {plan.job} {path}` tells which key would" if elsewhere else "")
+        would = (
+            f"`bpm explain {plan.job} {path}` tells which key" if plan.embedded is None else "a Bind among its mounts"
+        )
+        return found.problem + (f"; {would} would" if found.problem.endswith(NOT_MOUNTED) else "")
     if found.outside is None:
         return f"{path} is no program"
     status = os.stat(found.outside, follow_symlinks=False)
@@ -169,10 +171,15 @@ def _follow(plan: ProcessPlan, mounts: dict[str, Mount], path: str, *, as_init: 
                 here = _enter("/", None, None, mounts)
             names = _names(leads_to) + names
             continue
-        if below.outside is None and at not in own and at not in mounts and below.mount is None:
+        if below.outside is None and at not in own and at not in mounts and _is_root(below.mount):
             return Found(at, None, None, _missing(plan, path, at, None, None))
         here = below
     return here
+
+
+def _is_root(mount: Mount | None) -> bool:
+    """Whether it is the container's own root, in which nothing is but what its plan puts there."""
+    return mount is None or (mount.target == "/" and mount.kind == "tmpfs")
 
 
 def _is_no_directory(path: str) -> bool:

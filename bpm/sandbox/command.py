@@ -30,6 +30,7 @@ class Command:
         variables: Its environment, as ``NAME=value``; None is the sandbox's.
         workdir: Where it starts; None is the sandbox's.
         passed: Descriptors that it inherits at their own numbers, in order.
+        executable: The program, where it is not the first of the words.
     """
 
     words: tuple[bytes, ...]
@@ -37,6 +38,12 @@ class Command:
     variables: tuple[bytes, ...] | None = None
     workdir: bytes | None = None
     passed: tuple[int, ...] = ()
+    executable: bytes | None = None
+
+    @property
+    def program(self) -> bytes:
+        """What is looked for and executed."""
+        return self.executable or self.words[0]
 
 
 def make_command(
@@ -47,6 +54,7 @@ def make_command(
     cwd: Argument | None = None,
     shell: bool = False,
     pass_fds: Iterable[int] = (),
+    executable: Argument | None = None,
 ) -> Command:
     """What those arguments of subprocess.Popen mean.
 
@@ -57,12 +65,17 @@ def make_command(
     passed = sorted(set(pass_fds))
     if passed and passed[0] < 0:
         raise ValueError(f"not a descriptor, in pass_fds: {passed[0]}")
+    words = words_of(args, shell=shell)
+    program = None if executable is None else words_of(executable)[0]
+    if program is not None and shell:
+        words = (program, *words[1:])
     return Command(
-        words_of(args, shell=shell),
+        words,
         streams,
         None if env is None else variables_of(env),
         None if cwd is None else workdir_of(cwd),
         tuple(fd for fd in passed if fd > 2),
+        program,
     )
 
 

@@ -13,7 +13,7 @@ from bpm.sandbox.ending import Ending
 from bpm.sandbox.exchange import Exchange
 from bpm.sandbox.result import ProcessTimeout
 from bpm.sandbox.running import Running
-from bpm.sandbox.streams import Text, close_quietly, open_end
+from bpm.sandbox.streams import End, Text, close_quietly, open_end
 
 
 class Process:
@@ -37,7 +37,9 @@ class Process:
         self.stderr: IO[Any] | None = None
         self._running = running
         self._text = text
+        self._ends: list[End | None] = [None] * 3
         self._exchange: Exchange | None = None
+        self._result: tuple[Any, Any] | None = None
         # Not a __del__(), through which every process would have to go, and an interruption then be lost. Called at
         # exit, too, so that the cgroups of what dies with us are not left behind.
         self._forget = weakref.finalize(self, running.forget)
@@ -46,7 +48,8 @@ class Process:
         """Make files of our ends of the pipes, with this bufsize; for bpm itself."""
         plumbing = self._running.plumbing
         if plumbing is not None:
-            self.stdin, self.stdout, self.stderr = (open_end(plumbing, n, bufsize, self._text) for n in range(3))
+            self._ends = [End(plumbing, number) if plumbing.ours(number) >= 0 else None for number in range(3)]
+            self.stdin, self.stdout, self.stderr = (end and open_end(end, bufsize, self._text) for end in self._ends)
 
     @property
     def pid(self) -> int:
@@ -108,14 +111,17 @@ class Process:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._exchange is None:
             self._flush()
-            self._exchange = Exchange(self._running, input, self._text, self._close_end)
+            self._exchange = Exchange(self._running, input, self._text, self._end_reached)
         elif input:
             raise ValueError("Cannot send input after starting communication")
         over = self._exchange.carry_on(deadline)
         if not (over and self._look(None if deadline is None else deadline - time.monotonic())):
             out, err = self._exchange.so_far()
             raise ProcessTimeout(self.args, timeout or 0.0, out or None, err or None)
-        return self._exchange.result()
+        if self._result is None:
+            out, err = self._exchange.result()
+            self._result = self._whole(1, out), self._whole(2, err)
+        return self._result
 
     def send_signal(self, sig: int) -> None:
         """Send a signal to the program; SIGKILL ends everything inside.
@@ -142,9 +148,14 @@ class Process:
         """Close the pipes and wait for it, as Popen does; where the block was left by an error, kill it first."""
         if error is not None:
             self.kill()
-        for number in (1, 2, 0):
-            self._close_end(number)
-        self.wait()
+        self._close_end(1)
+        self._close_end(2)
+        try:
+            if self.stdin is not None and error is None:
+                self.stdin.close()  # What is still to be written, nobody may read any more.
+        finally:
+            self._close_end(0)
+            self.wait()
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode {self.returncode}"
@@ -155,6 +166,26 @@ class Process:
         if ending is not None:
             self._forget.detach()
         return ending
+
+    def _end_reached(self, number: int) -> None:
+        """Of the pipe to that descriptor, in communicate(). A file that was read before may still hold some of it."""
+        end = self._ends[number]
+        if self._exchange is None or end is None or end.closed or not end.was_read:
+            self._close_end(number)
+        else:
+            end.go_on_with(self._exchange.so_far()[number - 1] or b"")
+
+    def _whole(self, number: int, read: Any) -> Any:
+        """What is left to be read of that pipe, when all that communicate() has read is this."""
+        file, end = (self.stdin, self.stdout, self.stderr)[number], self._ends[number]
+        if file is None or end is None:
+            return read
+        if read is None:  # It was closed before.
+            return "" if self._text else b""
+        if not end.was_read or file.closed:
+            return read
+        with file:
+            return file.read()
 
     def _flush(self) -> None:
         try:

@@ -38,6 +38,7 @@ class Runner:
         check: bool = False,
         env: EnvMapping | None = None,
         cwd: Argument | None = None,
+        executable: Argument | None = None,
         text: bool | None = None,
         encoding: str | None = None,
         errors: str | None = None,
@@ -56,7 +57,8 @@ class Runner:
                 is no error.
             check: Whether anything but an exit status of 0 raises CalledProcessError.
             env: Its environment, in place of the sandbox's.
-            cwd: Where it starts, inside, in place of the sandbox's workdir.
+            cwd: Where it starts, inside, in place of the sandbox's workdir; an absolute path.
+            executable: The program, where the first of args is only what it is called.
             text, encoding, errors, universal_newlines: As in subprocess: str in place of bytes.
             shell: Whether args is a script for the sandbox's /bin/sh.
             pass_fds: Descriptors that it inherits at their own numbers.
@@ -73,10 +75,11 @@ class Runner:
             ValueError: An argument holds a NUL, or arguments exclude each other.
         """
         streams = streams_of(stdin, input, stdout, stderr, capture_output)
-        command = make_command(args, streams, env=env, cwd=cwd, shell=shell, pass_fds=pass_fds)
+        as_text = Text.asked(text, encoding, errors, universal_newlines)
+        command = make_command(args, streams, env=env, cwd=cwd, shell=shell, pass_fds=pass_fds, executable=executable)
         with self.spawner() as spawner:
             running = spawner.running()
-            process = Process(args, running, Text.asked(text or universal_newlines, encoding, errors))
+            process = Process(args, running, as_text)
             try:
                 spawner.start(running, command)
                 out, err = process.communicate(input, timeout)
@@ -100,9 +103,10 @@ class Runner:
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
-        bufsize: int = -1,
+        bufsize: int | None = -1,
         env: EnvMapping | None = None,
         cwd: Argument | None = None,
+        executable: Argument | None = None,
         text: bool | None = None,
         encoding: str | None = None,
         errors: str | None = None,
@@ -120,13 +124,18 @@ class Runner:
         Returns:
             The running program; a context manager.
         """
-        command = make_command(args, (stdin, stdout, stderr), env=env, cwd=cwd, shell=shell, pass_fds=pass_fds)
+        if not isinstance(bufsize, int | None):
+            raise TypeError("bufsize must be an integer")
+        as_text = Text.asked(text, encoding, errors, universal_newlines)
+        command = make_command(
+            args, (stdin, stdout, stderr), env=env, cwd=cwd, shell=shell, pass_fds=pass_fds, executable=executable
+        )
         with self.spawner() as spawner:
             running = spawner.running()
-            process = Process(args, running, Text.asked(text or universal_newlines, encoding, errors))
+            process = Process(args, running, as_text)
             try:
                 spawner.start(running, command)
-                process.open_files(bufsize)
+                process.open_files(-1 if bufsize is None else bufsize)
             except BaseException:
                 running.abandon()
                 raise

@@ -89,7 +89,7 @@ class Spawner:
             with groups.joined(running.group) as join, namespaces.mapping(self.plan, running.child) as pipes:
                 ready.layout.spawn(
                     argv=command.words,
-                    candidates=candidates_of(command.words[0], variables),
+                    candidates=candidates_of(command.program, variables),
                     env=command.variables,
                     workdir=command.workdir,
                     stdio=stdio,
@@ -112,7 +112,7 @@ class Spawner:
         plan = make_sandbox_plan(
             self.sandbox,
             self._around,
-            [os.fsdecode(word) for word in command.words],
+            [os.fsdecode(word) for word in (command.program, *command.words[1:])],
             env=dict(os.fsdecode(text).split("=", 1) for text in variables),
             workdir=None if command.workdir is None else os.fsdecode(command.workdir),
         )
@@ -122,7 +122,8 @@ class Spawner:
         sentence = error.sentence
         if failure.number == errno.E2BIG:
             sentence += f"; {describe_size((*command.words, *variables))}"
-        return ERRORS.get(failure.number, SpawnError)(error.stage, error.item, failure.number, sentence)
+        at = os.fsdecode(command.program if error.stage == "program" else command.workdir or self.sandbox.workdir)
+        return ERRORS.get(failure.number, SpawnError)(error.stage, error.item, failure.number, sentence, at)
 
     def close(self) -> None:
         """Close the descriptors, as soon as no thread is in the middle of a spawn. What runs goes on."""

@@ -6,6 +6,7 @@ import io
 import locale
 import os
 import subprocess
+import warnings
 from typing import IO, Any
 
 from attrs import frozen
@@ -30,9 +31,17 @@ class Text:
     errors: str = "strict"
 
     @classmethod
-    def asked(cls, text: bool | None, encoding: str | None, errors: str | None) -> Text | None:
-        """What these arguments of subprocess.Popen ask for; None for bytes."""
-        if not (text or encoding or errors):
+    def asked(
+        cls, text: bool | None, encoding: str | None, errors: str | None, universal_newlines: bool | None
+    ) -> Text | None:
+        """What these arguments of subprocess.Popen ask for; None for bytes.
+
+        Raises:
+            subprocess.SubprocessError: ``text`` and ``universal_newlines`` contradict each other.
+        """
+        if text is not None and universal_newlines is not None and bool(text) != bool(universal_newlines):
+            raise subprocess.SubprocessError("text and universal_newlines are the same, and contradict each other")
+        if not (text or universal_newlines or encoding or errors):
             return None
         return cls(encoding or locale.getpreferredencoding(False), errors or "strict")
 
@@ -41,15 +50,13 @@ def encode(data: str | bytes, text: Text | None) -> bytes:
     """What is written.
 
     Raises:
-        TypeError: It is text where bytes were asked for, or the other way round.
+        TypeError: It is text where bytes were asked for, or the other way round, or neither.
     """
-    if isinstance(data, str):
-        if text is None:
-            raise TypeError("a bytes-like object is required, not 'str'")
-        return data.encode(text.encoding, text.errors)
-    if text is not None:
+    if text is None:
+        return bytes(memoryview(data))  # type: ignore[arg-type]  # it says so itself
+    if not isinstance(data, str):
         raise TypeError(f"expected text to write, got {type(data).__name__}")
-    return bytes(data)
+    return data.encode(text.encoding, text.errors)
 
 
 def decode(data: bytes | None, text: Text | None) -> Any:
@@ -82,12 +89,32 @@ def descriptor_of(plumbing: Plumbing, null: int, number: int, streams: tuple[Str
 
 
 class End(io.FileIO):
-    """Our end of a pipe. The descriptor stays the plumbing's, which closes it once, whatever comes in between."""
+    """Our end of a pipe. The descriptor stays the plumbing's, which closes it once, whatever comes in between.
+
+    Attributes:
+        was_read: Whether something was read through it, of which a file above it may still hold a part.
+    """
 
     def __init__(self, plumbing: Plumbing, number: int) -> None:
+        self.was_read = False
         self._plumbing = plumbing
         self._number = number
+        self._rest: io.BytesIO | None = None
         super().__init__(plumbing.ours(number), "wb" if number == 0 else "rb", closefd=False)
+
+    def go_on_with(self, rest: bytes) -> None:
+        """Give this, which was read of the pipe elsewhere, and then end."""
+        self._rest = io.BytesIO(rest)
+        self._plumbing.close_ours(self._number)
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read as much as is there."""
+        self.was_read = True
+        return super().readinto(buffer) if self._rest is None else self._rest.readinto(buffer)
+
+    def readall(self) -> bytes:
+        """Read to the end."""
+        return super().readall() if self._rest is None else self._rest.read()
 
     def close(self) -> None:
         """Close it, once."""
@@ -95,19 +122,19 @@ class End(io.FileIO):
         self._plumbing.close_ours(self._number)
 
 
-def open_end(plumbing: Plumbing, number: int, bufsize: int, text: Text | None) -> IO[Any] | None:
-    """A file object at our end, as subprocess.Popen makes it; None where there is no pipe."""
-    if plumbing.ours(number) < 0:
-        return None
-    raw = End(plumbing, number)
-    by_lines = bufsize == 1 and text is not None
-    size = io.DEFAULT_BUFFER_SIZE if bufsize < 0 or bufsize == 1 else bufsize
+def open_end(end: End, bufsize: int, text: Text | None) -> IO[Any]:
+    """A file object above our end, as subprocess.Popen makes it."""
+    by_lines = bufsize == 1
+    size = io.DEFAULT_BUFFER_SIZE if bufsize < 0 or by_lines else bufsize
     if size == 0 and text is None:
-        return raw
-    file: Any = io.BufferedWriter(raw, size or 1) if number == 0 else io.BufferedReader(raw, size or 1)
+        return end
+    file: Any = io.BufferedWriter(end, size or 1) if end.writable() else io.BufferedReader(end, size or 1)
     if text is not None:
-        write_through = number == 0 and bufsize == 0
-        file = io.TextIOWrapper(file, text.encoding, text.errors, line_buffering=by_lines, write_through=write_through)
+        file = io.TextIOWrapper(
+            file, text.encoding, text.errors, line_buffering=by_lines and end.writable(), write_through=end.writable()
+        )
+    elif by_lines:
+        warnings.warn("bytes are not buffered by lines: bufsize=1 is the usual size", RuntimeWarning, stacklevel=4)
     result: IO[Any] = file
     return result
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import pwd
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from bpm import Prepared, Sandbox
 from bpm._native import init_descriptor, life_descriptor
 from tests.inside import wait_for
+from tests.native.callers import in_child
 from tests.sandbox.leavings import leavings
+from tests.sandbox.ordinary import become, made_user
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +46,24 @@ def prepared(_nothing_left: None, system: Sandbox) -> Iterator[Prepared]:
     """The same, ready to spawn."""
     with system.prepare() as prepared:
         yield prepared
+
+
+@pytest.fixture(scope="session")
+def user() -> Iterator[pwd.struct_passwd]:
+    """An ordinary user, with ranges of ids for newuidmap(1)."""
+    with made_user() as user:
+        yield user
+
+
+@pytest.fixture
+def as_user(user: pwd.struct_passwd) -> Any:
+    """Run a function as that user."""
+
+    def run(function: Any, groups: Sequence[int] = ()) -> Any:
+        def inside() -> Any:
+            become(user, groups)
+            return function()
+
+        return in_child(inside)
+
+    return run

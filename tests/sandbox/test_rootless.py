@@ -10,7 +10,7 @@ import pwd
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -24,67 +24,13 @@ from bpm.plan import LEAF, IdMap
 from bpm.sandbox import ids, namespaces
 from tests.inside import wait_for
 from tests.native.callers import check, in_child, libc, mount, refuse_call, with_own_mounts
+from tests.sandbox.ordinary import PR_SET_DUMPABLE, become, give_ranges, take_ranges
 
 pytestmark = pytest.mark.needs_root  # to become someone else
-
-PR_SET_DUMPABLE = 4
-RANGES = (Path("/etc/subuid"), Path("/etc/subgid"))
 
 needs_newuidmap = pytest.mark.skipif(
     not os.path.exists("/usr/bin/newuidmap"), reason="newuidmap(1) is not installed (Debian: uidmap)"
 )
-
-
-@pytest.fixture(scope="module")
-def user() -> Iterator[pwd.struct_passwd]:
-    """An ordinary user, with ranges of ids for newuidmap(1)."""
-    name = f"bpmuser{os.getpid()}"
-    new = [path for path in RANGES if not path.exists()]
-    subprocess.run(["useradd", "--system", "--no-create-home", name], check=True)
-    user = pwd.getpwnam(name)
-    give_ranges(user)
-    try:
-        yield user
-    finally:
-        take_ranges(user)
-        subprocess.run(["userdel", name], check=True)
-        for path in new:
-            if path.exists() and not path.read_bytes():
-                path.unlink()
-
-
-def give_ranges(user: pwd.struct_passwd) -> None:
-    for path in RANGES:
-        with path.open("a") as file:
-            file.write(f"{user.pw_name}:300000:65536\n")
-
-
-def take_ranges(user: pwd.struct_passwd) -> None:
-    for path in RANGES:
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if not line.startswith(user.pw_name)))
-
-
-@pytest.fixture
-def as_user(user: pwd.struct_passwd) -> Any:
-    """Run a function as that user."""
-
-    def run(function: Any, groups: Sequence[int] = ()) -> Any:
-        def inside() -> Any:
-            become(user, groups)
-            return function()
-
-        return in_child(inside)
-
-    return run
-
-
-def become(user: pwd.struct_passwd, groups: Sequence[int] = ()) -> None:
-    """Make this process (a fork) one that this user has started."""
-    os.setgroups(groups)
-    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-    check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
 
 
 def output(sandbox: Sandbox, script: str, **keys: Any) -> str:

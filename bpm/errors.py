@@ -69,7 +69,11 @@ class Problem:
 
 
 class ConfigError(BpmError):
-    """The text of a bpm.yml was rejected. ``problems`` holds all that was found, in the file's order."""
+    """The text of a bpm.yml was rejected.
+
+    Args:
+        problems: All that was found, in the file's order.
+    """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

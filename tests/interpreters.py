@@ -43,7 +43,7 @@ def main() -> None:
         run(sys.executable, "-m", "build", "--wheel", "--outdir", room, TOP, cwd=room)
         (wheel,) = room.glob("*.whl")
         for name in ("tests", "docs"):
-            shutil.copytree(TOP / name, room / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(TOP / name, room / name, ignore=shutil.ignore_patterns("__pycache__", "example"))
         shutil.copy(TOP / "pyproject.toml", room)
         for (major, minor), interpreter in interpreters().items():
             print(f"Python {major}.{minor}: {interpreter}", flush=True)

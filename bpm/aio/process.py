@@ -22,7 +22,7 @@ class Process:
 
     Args:
         process: The program, started, with unbuffered pipes that nobody uses.
-        limit: Of the StreamReaders.
+        limit: Bytes that its StreamReaders keep, as of :func:`bpm.aio.popen`.
 
     Attributes:
         stdin: An asyncio.StreamWriter; None where it is no pipe.
@@ -84,6 +84,9 @@ class Process:
 
     async def communicate(self, input: bytes | None = None) -> tuple[bytes | None, bytes | None]:
         """Write its input, read its output to the end, and wait for it. Cancelled, it leaves the program alone.
+
+        Args:
+            input: What it reads.
 
         Returns:
             What it wrote to its standard output and error; None where that was no pipe.

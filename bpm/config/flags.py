@@ -9,10 +9,13 @@ from bpm.errors import ConfigError, Problem
 
 
 def parse_volume(definition: str) -> Volume:
-    """The volume that a ``-v`` asks for; each option is one of the boolean keys of a volume.
+    """What a ``-v`` asks for; each option is one of the boolean keys of a volume.
 
     Args:
         definition: ``PATH`` or ``PATH:OPTION,OPTION``.
+
+    Returns:
+        The volume.
 
     Raises:
         ConfigError: There are more than two parts, or there is no such option. The path is not looked at: see
@@ -30,10 +33,13 @@ def parse_volume(definition: str) -> Volume:
 
 
 def parse_variable(definition: str) -> tuple[str, str]:
-    """The name and the value that a ``-e`` sets; the name may be empty, the value may hold more ``=``.
+    """What a ``-e`` sets.
 
     Args:
         definition: ``NAME=VALUE``.
+
+    Returns:
+        The name, which may be empty, and the value, which may hold more ``=``.
 
     Raises:
         ConfigError: There is no ``=`` in it.

@@ -8,7 +8,7 @@ To add a key: one field here. The loader, the lint and the generated docs/config
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from attrs import field, fields, frozen
 
@@ -17,6 +17,7 @@ from bpm.errors import Problem
 Int64 = Annotated[int, range(-(1 << 63), 1 << 63)]
 UInt64 = Annotated[int, range(1 << 64)]
 Weight = Annotated[int, range(1, 10_001)]
+Keyed = TypeVar("Keyed")
 
 
 def key(default: Any = None, *, doc: str, required: bool = False, nulls: bool = True) -> Any:
@@ -34,6 +35,13 @@ def key(default: Any = None, *, doc: str, required: bool = False, nulls: bool = 
 def about(doc: str, *, required: bool = False, nulls: bool = True) -> dict[str, Any]:
     """The metadata of such a field, where it needs a converter: a type checker sees those of attrs' own fields only."""
     return {"doc": doc, "required": required, "nulls": nulls}
+
+
+def with_args(cls: type[Keyed]) -> type[Keyed]:
+    """Has a class's docstring tell of each of its keys."""
+    args = "".join(f"    {f.name}: {f.metadata['doc']}\n" for f in fields(cls))  # type: ignore[arg-type]
+    cls.__doc__ = f"{cls.__doc__}\n\nArgs:\n{args}"
+    return cls
 
 
 def as_size(size: str | int | None) -> str | None:
@@ -88,8 +96,8 @@ class Limits:
         core_file_size: Bytes of a core file.
         cpu: Processors' worth of time, such as 1.5 or ``"1.5"``.
         cpu_weight: Its share where processor time is short; anything else has 100.
-        swap: Swap on top of memory, likewise.
-        memory_high: From this size on it is slowed down and made to free memory (cgroup v2).
+        swap: Swap on top of memory, as bytes or a size.
+        memory_high: Bytes, or a size, from which on it is slowed down and made to free memory (cgroup v2).
         wall_time: Seconds after which the program is killed, fractions allowed.
         cpu_time: Seconds of processor time of each process, after which it is sent SIGXCPU, and a second later killed.
         file_size: Bytes of any file that it writes; beyond them it is sent SIGXFSZ.
@@ -128,6 +136,7 @@ class Limits:
     file_size: int | None = field(default=None)
 
 
+@with_args
 @frozen
 class Volume:
     """An entry of ``additional_volumes`` or ``unsafe.unrestricted_volumes``."""
@@ -139,6 +148,7 @@ class Volume:
     shared: bool = key(False, doc="Whether mounts made below it are seen by other containers that share it.")
 
 
+@with_args
 @frozen
 class Hooks:
     """The key ``hooks``."""
@@ -146,6 +156,7 @@ class Hooks:
     pre_start: str = key("", doc="A program run on the host, as root, before the process starts.")
 
 
+@with_args
 @frozen
 class Unsafe:
     """The key ``unsafe``: each entry weakens the isolation."""
@@ -155,6 +166,7 @@ class Unsafe:
     host_pid_namespace: bool = key(False, doc="Whether it sees the host's processes.")
 
 
+@with_args
 @frozen
 class ProcessConfig:
     """An entry of ``processes``."""

@@ -23,6 +23,9 @@ def observe(job_config: JobConfig, *, root: str | None = None, user: str | User 
         root: The BOSH root; by default ``$BPM_BOSH_ROOT``, or else ``/var/vcap``.
         user: Who unprivileged processes run as; by default ``$BPM_USER``, or else ``vcap``. A User is taken as it is.
 
+    Returns:
+        What it found.
+
     Raises:
         HostError: The root or the user does not exist, or /proc cannot be read.
         PlanError: An unrestricted volume's pattern is malformed.

@@ -38,7 +38,14 @@ class Findings:
 
     @classmethod
     def of(cls, problems: Iterator[Problem]) -> Findings:
-        """These problems, put in order."""
+        """These problems, put in order.
+
+        Args:
+            problems: What was found, in any order.
+
+        Returns:
+            Errors and warnings, each in the file's order.
+        """
         found = sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column))
         return cls(
             tuple(problem for problem in found if problem.code in codes.ERRORS),
@@ -53,6 +60,9 @@ def check_text(text: str | bytes, *, job: str = "job", file: str = "") -> Findin
         text: Its text.
         job: The job it belongs to.
         file: What the findings call it.
+
+    Returns:
+        What is wrong, and what is remarkable.
     """
 
     def check(config: JobConfig, index: int, facts: HostFacts) -> Iterator[Problem]:
@@ -68,8 +78,12 @@ def check_job(environment: Environment, job: str) -> Findings:
         environment: The BOSH root.
         job: The job's name.
 
+    Returns:
+        What is wrong, and what is remarkable.
+
     Raises:
         JobNotFound: It has no bpm.yml.
+        PlanError: No job can have such a name.
         HostError: The user does not exist.
     """
 

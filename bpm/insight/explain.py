@@ -100,6 +100,9 @@ def explain_path(environment: Environment, job: str, process: str, path: str) ->
         job, process: Their names.
         path: As the process has it: from the container's root, or from its working directory.
 
+    Returns:
+        What the path comes to, and why.
+
     Raises:
         JobNotFound, ConfigError, ProcessNotFound, PlanError, HostError: As of :meth:`JobProcess.plan`.
     """

@@ -36,7 +36,14 @@ class Section:
 
 
 def describe_plan(plan: ProcessPlan) -> tuple[Section, ...]:
-    """All of a plan, in the order in which it is carried out; sections without a row are left out."""
+    """All of a plan, in the order in which it is carried out; sections without a row are left out.
+
+    Args:
+        plan: Any plan.
+
+    Returns:
+        Its sections, each with its rows.
+    """
     found = (Section(title, tuple(tell(plan))) for title, tell in SECTIONS)
     return tuple(section for section in found if section.rows)
 
@@ -60,6 +67,13 @@ def compare_plans(before: ProcessPlan, after: ProcessPlan) -> tuple[Change, ...]
     """What differs: what was before and is gone, then what is new after, section by section; nothing for equal plans.
 
     Where nothing but order differs, all of the section is shown.
+
+    Args:
+        before: A plan, such as that of what runs.
+        after: Another one.
+
+    Returns:
+        The changes, in the plan's order.
     """
     old, new = ({section.title: section.rows for section in describe_plan(plan)} for plan in (before, after))
     changes: list[Change] = []

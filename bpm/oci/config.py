@@ -33,6 +33,9 @@ def oci_config(plan: ProcessPlan, machine: str) -> Config:
         plan: A job's, from :func:`make_plan`.
         machine: Where it will run, as uname(2) has it: ``x86_64`` or ``aarch64``.
 
+    Returns:
+        What belongs into ``config.json``.
+
     Raises:
         PlanError: It asks for something that no OCI runtime can be told; the error names the key.
     """

@@ -16,6 +16,7 @@ def export_bundle(plan: ProcessPlan, directory: str, machine: str | None = None)
     Needs no root. Nobody else can read it, since an environment may hold secrets. What fails leaves nothing behind.
 
     Args:
+        plan: A job's, from :func:`bpm.make_plan`.
         directory: Made, unless it is there and empty.
         machine: Where it will run, as uname(2) has it; by default a machine like this one.
 

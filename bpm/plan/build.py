@@ -43,6 +43,9 @@ def make_plan(
         volumes: Further volumes, as ``bpm run -v`` has them, on top of ``additional_volumes``.
         env: Further variables, as ``bpm run -e`` has them; of equal names the last wins, over bpm.yml too.
 
+    Returns:
+        The plan.
+
     Raises:
         ProcessNotFound: bpm.yml has no such process.
         PlanError: It cannot be carried out on this host, or would not be safe; the error names the key.

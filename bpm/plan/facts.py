@@ -99,16 +99,37 @@ class HostFacts:
     machine: str = "x86_64"
 
     def matches(self, pattern: str) -> tuple[str, ...]:
-        """The paths that a volume's pattern stands for on this host, sorted; a literal path stands for itself."""
+        """The paths that a volume's pattern stands for on this host, sorted; a literal path stands for itself.
+
+        Args:
+            pattern: A path, or a glob.
+
+        Returns:
+            Paths, sorted; none where nothing matched.
+        """
         for known, found in self.globs:
             if known == pattern:
                 return found
         return () if set(pattern) & set("*?[") else (pattern,)
 
     def controller(self, name: str) -> Controller | None:
-        """Where the controller of that name lives, or None where this host has none."""
+        """Where the controller of that name lives, or None where this host has none.
+
+        Args:
+            name: Such as ``memory``.
+
+        Returns:
+            Its place.
+        """
         return next((c for c in self.controllers if c.name == name), None)
 
     def home(self, name: str) -> Controller | None:
-        """Where the controller of that name lives, or would, once it is mounted; None where this host has none."""
+        """Where the controller of that name lives, or would, once it is mounted; None where this host has none.
+
+        Args:
+            name: Such as ``memory``.
+
+        Returns:
+            Its place.
+        """
         return self.controller(name) or next((c for c in self.mountable if c.name == name), None)

@@ -334,7 +334,14 @@ class SeccompPolicy:
     deny_if: tuple[SyscallRule, ...] = ()
 
     def allowing(self, *names: str) -> SeccompPolicy:
-        """The same policy, with the syscalls of these names allowed outright."""
+        """The same policy, with these syscalls allowed outright.
+
+        Args:
+            names: The syscalls' names.
+
+        Returns:
+            Another policy.
+        """
         return evolve(self._without(names), allow=tuple(sorted({*self.allow, *names})), name="own")
 
     def denying(self, *names: str, errno: str | None = None) -> SeccompPolicy:
@@ -343,18 +350,35 @@ class SeccompPolicy:
         Args:
             names: The syscalls' names.
             errno: The errno they get, such as ``ENOSYS``; the policy's default if None.
+
+        Returns:
+            Another policy.
         """
         pairs = tuple((name, errno) for name in names) if errno else ()
         cut = self._without(names)
         return evolve(cut, errno_of=cut.errno_of + pairs, name="own")
 
     def allowing_if(self, *rules: SyscallRule) -> SeccompPolicy:
-        """The same policy, with the rules' syscalls allowed when a rule of theirs holds, and not otherwise."""
+        """The same policy, with the rules' syscalls allowed when a rule of theirs holds, and not otherwise.
+
+        Args:
+            rules: A syscall each, with what an argument has to be.
+
+        Returns:
+            Another policy.
+        """
         cut = self._without([rule.name for rule in rules])
         return evolve(cut, allow_if=cut.allow_if + rules, name="own")
 
     def denying_if(self, *rules: SyscallRule) -> SeccompPolicy:
-        """The same policy, with the rules' syscalls refused when a rule of theirs holds, and allowed otherwise."""
+        """The same policy, with the rules' syscalls refused when a rule of theirs holds, and allowed otherwise.
+
+        Args:
+            rules: A syscall each, with what an argument has to be.
+
+        Returns:
+            Another policy.
+        """
         cut = self._without([rule.name for rule in rules])
         return evolve(cut, deny_if=cut.deny_if + rules, name="own")
 
@@ -584,6 +608,12 @@ class ProcessPlan:
     @staticmethod
     def from_json(text: str) -> ProcessPlan:
         """The plan that ``to_json()`` wrote.
+
+        Args:
+            text: What it wrote.
+
+        Returns:
+            An equal plan.
 
         Raises:
             RecordError: The text is no plan of ours.

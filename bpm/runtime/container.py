@@ -63,6 +63,9 @@ class Container:
         records: Where its records are.
         state: Its record.
         pidfd: Stands for its init; None when that is gone already. Closed by ``close()``.
+
+    Raises:
+        CgroupError: A cgroup of the record is none that bpm would make.
     """
 
     def __init__(self, records: Records, state: StateRecord, pidfd: int | None) -> None:
@@ -122,6 +125,9 @@ class Container:
         Args:
             timeout: Seconds; None waits for ever.
 
+        Returns:
+            How it ended.
+
         Raises:
             TimeoutError: It still runs.
         """
@@ -132,7 +138,10 @@ class Container:
         return self._exit
 
     def signal(self, number: int) -> None:
-        """Sends the signal of that number to init, which passes it on to the program; SIGKILL ends all that is inside.
+        """Sends a signal to init, which passes it on to the program; SIGKILL ends all that is inside.
+
+        Args:
+            number: The signal's number.
 
         Raises:
             NotRunning: It has ended.
@@ -158,8 +167,12 @@ class Container:
             grace: Seconds until SIGQUIT.
             quit_grace: Seconds from there until SIGKILL.
 
+        Returns:
+            How it ended.
+
         Raises:
-            HostError: Even SIGKILL did not end it.
+            HostError, CgroupError: Not even SIGKILL ended it, or something else inside.
+            UnsafePathError: Somebody else than root could have made its lock.
         """
         stopped_by = NOBODY
         if self.running:
@@ -178,6 +191,7 @@ class Container:
         Raises:
             HostError: Even SIGKILL did not end its init.
             CgroupError: Even SIGKILL did not end something inside.
+            UnsafePathError: Somebody else than root could have made its lock.
         """
         if not self._ends_by(signals.SIGKILL, KILL_GRACE):
             raise HostError(f"pid {self.pid} of {self.id} does not end, not even by SIGKILL")
@@ -188,6 +202,7 @@ class Container:
 
         Raises:
             HostError, CgroupError: Something inside does not end.
+            UnsafePathError: Somebody else than root could have made its lock.
         """
         if self.running:
             self.kill()
@@ -199,7 +214,13 @@ class Container:
                 self._records.remove(self.id)
 
     def open_channel(self, *, terminal: bool) -> Channel:
-        """What a program that enters it may have as descriptors 0, 1 and 2: a new terminal of its own, or pipes.
+        """Makes what a program that enters it may have as descriptors 0, 1 and 2.
+
+        Args:
+            terminal: Whether that is a new terminal of its own, rather than pipes.
+
+        Returns:
+            Our ends and the program's; a context manager.
 
         Raises:
             NotRunning: It has ended.
@@ -231,9 +252,13 @@ class Container:
             env: Further variables, instead of those of the same name.
             terminal: Whether descriptor 0 becomes its controlling terminal.
 
+        Returns:
+            The program, which has been executed.
+
         Raises:
             NotRunning: The container has ended.
             RecordError: It is not known what it was made from.
+            PlanError: There is a NUL in an argument or a variable.
             CgroupError, SpawnError: The program could not be run in it.
         """
         from bpm.runtime.visit import enter

@@ -66,8 +66,15 @@ class Environment:
     def config(self, job: str) -> JobConfig:
         """What the job's bpm.yml says.
 
+        Args:
+            job: The job's name.
+
+        Returns:
+            All of it, warnings too.
+
         Raises:
             JobNotFound: It has none.
+            PlanError: No job can have such a name.
             ConfigError: It is wrong.
         """
         path = self.layout.job(check_job_name(job)).config
@@ -88,8 +95,15 @@ class Environment:
     def facts(self, config: JobConfig) -> HostFacts:
         """One look at the host, for what plans of this config depend on.
 
+        Args:
+            config: Whose ``unrestricted_volumes`` are looked up.
+
+        Returns:
+            What it found.
+
         Raises:
             HostError: The user does not exist, or /proc cannot be read.
+            PlanError: A volume's pattern is malformed.
         """
         from bpm.host import observe
 
@@ -97,6 +111,13 @@ class Environment:
 
     def process(self, job: str, process: str | None = None) -> JobProcess:
         """A handle for one process, which need not exist; by default the one named like the job.
+
+        Args:
+            job: The job's name.
+            process: The process's.
+
+        Returns:
+            The handle; nothing was looked at.
 
         Raises:
             PlanError: No job or process can have such a name.
@@ -128,9 +149,9 @@ class Environment:
                 continue
             try:
                 state = self.records.read(identifier)
-            except RecordError:
-                continue
-            status = state and JobProcess(self, state.job, state.process).status()
+                status = state and JobProcess(self, state.job, state.process).status()
+            except (RecordError, PlanError):
+                continue  # It is none of ours.
             if status and status.state == "running":
                 yield status
 

@@ -35,6 +35,9 @@ class JobProcess:
     Args:
         environment: The BOSH root it is in.
         job, process: Their names.
+
+    Raises:
+        PlanError: The names are too long together.
     """
 
     def __init__(self, environment: Environment, job: str, process: str) -> None:
@@ -57,10 +60,13 @@ class JobProcess:
         return self._paths.stdout(self.process).outside, self._paths.stderr(self.process).outside
 
     def open_log(self, path: str) -> int | None:
-        """A descriptor to read a log file with, which the caller closes; None where there is no such file.
+        """Opens a log file to read it.
 
         Args:
             path: One of ``log_paths``.
+
+        Returns:
+            A descriptor, which the caller closes; None where there is no such file.
 
         Raises:
             UnsafePathError: The job's user has put something else there.
@@ -90,6 +96,9 @@ class JobProcess:
         Args:
             volumes, env: Further ones, as ``bpm run -v`` and ``-e`` have them.
             warn: Is told of what is remarkable in bpm.yml.
+
+        Returns:
+            The plan, as ``bpm plan`` shows it.
 
         Raises:
             JobNotFound, ConfigError, ProcessNotFound: As :meth:`config`.
@@ -182,10 +191,13 @@ class JobProcess:
         Args:
             warn: Is told of what is remarkable in bpm.yml.
 
+        Returns:
+            Its container, which the caller closes; it goes on.
+
         Raises:
             JobNotFound, ConfigError, ProcessNotFound: bpm.yml does not tell what it is.
-            PlanError, PrepareError, HookError, CgroupError, SpawnError, HostError: It could not be started, and
-                nothing is left of it but a status that says so.
+            PlanError, PrepareError, UnsafePathError, HookError, CgroupError, SpawnError, HostError: It could not be
+                started, and nothing is left of it but a status that says so.
         """
         from bpm.runtime.startup import record_ahead, start_cleared
 
@@ -223,7 +235,7 @@ class JobProcess:
         stderr: int = 2,
         warn: Callable[[Problem], None] = lambda problem: None,
     ) -> ExitRecord | None:
-        """Runs it in the foreground, and says how it ended; None when it ran already, and nothing was done.
+        """Runs it in the foreground.
 
         Its output goes to the log files and to two descriptors. In the main thread, signals to the caller
         reach it meanwhile; it never outlives the caller.
@@ -233,9 +245,12 @@ class JobProcess:
             stdout, stderr: The descriptors.
             warn: Is told of what is remarkable in bpm.yml, and of a log file that a full disk kept from being whole.
 
+        Returns:
+            How it ended; None when it ran already, and nothing was done.
+
         Raises:
             JobNotFound, ConfigError, ProcessNotFound: bpm.yml does not tell what it is.
-            PlanError, PrepareError, HookError, CgroupError, SpawnError, HostError: It was not run.
+            PlanError, PrepareError, UnsafePathError, HookError, CgroupError, SpawnError, HostError: It was not run.
         """
         from bpm.runtime.attach import run_attached
 
@@ -262,6 +277,7 @@ class JobProcess:
         Raises:
             JobNotFound, ConfigError, ProcessNotFound: There is something, but bpm.yml does not tell what it is.
             HostError, CgroupError: Something of it does not end.
+            PlanError: Its record is broken, and bpm.yml cannot be carried out on this host.
             UnsafePathError: It is stopped, but something else stands in the place of its bpm.log.
         """
         with self._command("stop", needs_log=False) as log:

@@ -49,7 +49,14 @@ class SpawnStop:
 
     @classmethod
     def of(cls, error: SpawnError) -> SpawnStop:
-        """The facts of an error."""
+        """The facts of an error.
+
+        Args:
+            error: Why a start failed.
+
+        Returns:
+            Its stage, item, errno and words.
+        """
         return cls(error.stage, error.item, error.errno or 0)
 
 
@@ -101,8 +108,15 @@ class StateRecord:
     def from_json(text: str, path: str = "<record>") -> StateRecord:
         """The record that ``to_json()`` wrote.
 
+        Args:
+            text: What it wrote.
+            path: The file that errors name.
+
+        Returns:
+            An equal record.
+
         Raises:
-            RecordError: The text is no record of ours; ``path`` is the file that it names.
+            RecordError: The text is no record of ours.
         """
         record = from_json(text, StateRecord, path=path)
         if record.phase not in PHASES:
@@ -163,7 +177,14 @@ class ExitRecord:
         return self.exit_code if self.signal is None else 128 + self.signal
 
     def completed(self, facts: ExitFacts) -> ExitRecord:
-        """This record, with init's facts about the program's end."""
+        """This record, with init's facts about the program's end.
+
+        Args:
+            facts: What init recorded.
+
+        Returns:
+            The record with them.
+        """
         exited = facts.code == CLD_EXITED
         return evolve(
             self,
@@ -185,8 +206,15 @@ class ExitRecord:
     def from_json(text: str, path: str = "<record>") -> ExitRecord:
         """The record that ``to_json()`` wrote.
 
+        Args:
+            text: What it wrote.
+            path: The file that errors name.
+
+        Returns:
+            An equal record.
+
         Raises:
-            RecordError: The text is no record of ours; ``path`` is the file that it names.
+            RecordError: The text is no record of ours.
         """
         return from_json(text, ExitRecord, path=path)
 

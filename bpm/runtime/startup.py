@@ -37,11 +37,15 @@ LEFTOVER_GRACE = 10.0
 def start(plan: ProcessPlan) -> Container:
     """Starts what the plan says, detached: its output goes to the log files, and it outlives the caller.
 
+    Args:
+        plan: A job's, from :func:`make_plan`.
+
     Returns:
         The running container: its program has been executed.
 
     Raises:
         AlreadyRunning: A container of the plan's name runs.
+        UnsafePathError: Somebody else than root could have made what its records lie in.
         PlanError, PrepareError, HookError: The host could not be prepared.
         CgroupError: A limit was refused.
         SpawnError: The container was not built, or its program could not be executed.

@@ -89,6 +89,9 @@ class Visitor:
         Args:
             timeout: Seconds; None waits for ever.
 
+        Returns:
+            How it ended.
+
         Raises:
             TimeoutError: It still runs.
         """
@@ -99,7 +102,10 @@ class Visitor:
         return self._exit
 
     def signal(self, number: int) -> None:
-        """Sends the signal of that number to its init, which passes it on to the program.
+        """Sends a signal to its init, which passes it on to the program.
+
+        Args:
+            number: The signal's number.
 
         Raises:
             NotRunning: It has ended.

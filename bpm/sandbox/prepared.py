@@ -21,6 +21,9 @@ class Prepared(Runner):
 
     Args:
         sandbox: What it is made from.
+
+    Raises:
+        PlanError, HostError, PrepareError, SpawnError: As in :meth:`bpm.Sandbox.prepare`.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:

@@ -45,7 +45,11 @@ class Process:
         self._forget = weakref.finalize(self, running.forget)
 
     def open_files(self, bufsize: int) -> None:
-        """Make files of our ends of the pipes, with this bufsize; for bpm itself."""
+        """Make files of our ends of the pipes; for bpm itself.
+
+        Args:
+            bufsize: As of :meth:`bpm.Sandbox.popen`.
+        """
         plumbing = self._running.plumbing
         if plumbing is not None:
             self._ends = [End(plumbing, number) if plumbing.ours(number) >= 0 else None for number in range(3)]
@@ -87,6 +91,9 @@ class Process:
         Args:
             timeout: Seconds.
 
+        Returns:
+            Its returncode.
+
         Raises:
             ProcessTimeout: It still runs.
         """
@@ -107,6 +114,8 @@ class Process:
 
         Raises:
             ProcessTimeout: It still runs. Its ``output`` is what was read, as bytes.
+            TypeError: The input is text where bytes were asked for, or the other way round.
+            ValueError: Input comes again, after an error.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._exchange is None:

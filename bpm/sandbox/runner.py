@@ -73,6 +73,7 @@ class Runner:
             ProcessFailed: It is subprocess.CalledProcessError, too; its text says why the program died.
             PlanError, PrepareError, CgroupError, HostError: It cannot be had here.
             ValueError: An argument holds a NUL, or arguments exclude each other.
+            TypeError: An argument is of another type than subprocess takes.
         """
         streams = streams_of(stdin, input, stdout, stderr, capture_output)
         as_text = Text.asked(text, encoding, errors, universal_newlines)

@@ -97,11 +97,21 @@ class Sandbox(Runner):
             mounts: What they see beside that.
             share: The namespaces that are the host's.
             changes: Any other field of Sandbox.
+
+        Returns:
+            The sandbox, a value like any other.
         """
         return Sandbox(mounts=(*_system(), *mounts), share=tuple(share), **changes)
 
     def replace(self, **changes: Any) -> Sandbox:
-        """The same sandbox with changes: other values for the fields of these names."""
+        """The same sandbox with changes.
+
+        Args:
+            changes: Other values for fields, by their names.
+
+        Returns:
+            Another sandbox; this one stays as it is.
+        """
         return evolve(self, **changes)
 
     def optional_binds(self) -> tuple[Bind, ...]:
@@ -114,9 +124,13 @@ class Sandbox(Runner):
         Args:
             args: The program and its arguments.
 
+        Returns:
+            The plan; nothing was done.
+
         Raises:
             PlanError: It cannot be had here; the error names the field.
             HostError: This machine cannot do it at all.
+            ValueError: There is no program.
         """
         return make_sandbox_plan(self, look_around(self), [os.fsdecode(word) for word in words_of(args)])
 
@@ -131,12 +145,18 @@ class Sandbox(Runner):
         Raises:
             PlanError, HostError: As in :meth:`plan`.
             PrepareError: A source cannot be opened.
+            SpawnError: The part of the root that all programs share cannot be built.
         """
         return Prepared(self)
 
     @contextmanager
     def spawner(self) -> Iterator[Spawner]:
-        """What runs a single program; for bpm itself."""
+        """What runs a single program; for bpm itself.
+
+        Raises:
+            PlanError, HostError, PrepareError: As in :meth:`prepare`.
+            SpawnError: As in :meth:`run`.
+        """
         spawner = Spawner(self, once=True)
         try:
             yield spawner

@@ -41,7 +41,7 @@ def state() -> dict[str, Any]:
         "namespaces": [os.readlink(link) for link in sorted(Path("/proc/thread-self/ns").iterdir())],
         "cgroup": Path("/proc/thread-self/cgroup").read_text(),
         "session": (os.getsid(0), os.getpgid(0), os.getppid()),
-        "sigchld": signal.getsignal(signal.SIGCHLD),
+        "handlers": [signal.getsignal(number) for number in sorted(signal.valid_signals())],
         "mounts": Path("/proc/thread-self/mountinfo").read_text(),
     }
 

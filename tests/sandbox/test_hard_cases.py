@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from bpm import Limits, Prepared, ProcessTimeout, Sandbox
 from tests.effort import times
 from tests.inside import wait_for
 from tests.native.callers import in_child, with_own_mounts
-from tests.native.test_caller import state
 from tests.sandbox.leavings import leavings
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
@@ -64,24 +61,6 @@ def test_ten_thousand_spawns_leave_nothing(system: Sandbox) -> None:
 
     assert before == after
     assert grown < 4 << 20
-
-
-def test_a_program_that_closes_its_output_and_goes_on(prepared: Prepared) -> None:
-    """Its output ends, and it is waited for all the same."""
-    started = time.monotonic()
-    done = prepared.run(["sh", "-c", "echo x; exec >&- 2>&-; sleep 0.5; exit 4"], capture_output=True)
-
-    assert (b"x\n", 4) == (done.stdout, done.returncode)
-    assert time.monotonic() - started >= 0.5
-
-
-def test_a_program_that_double_forks(prepared: Prepared) -> None:
-    """What it leaves behind, with its output still open, ends with it."""
-    started = time.monotonic()
-    done = prepared.run(["sh", "-c", "(setsid sleep 98 &) ; echo done"], capture_output=True)
-
-    assert (b"done\n", 0) == (done.stdout, done.returncode)
-    assert time.monotonic() - started < 5
 
 
 def test_a_program_that_double_forks_among_the_hosts_processes(system: Sandbox) -> None:
@@ -137,33 +116,6 @@ def test_a_fork_bomb(system: Sandbox) -> None:
     assert "processes" in caught.value.ending.limits_hit
 
 
-def test_a_full_pipe_that_nobody_reads(prepared: Prepared) -> None:
-    """Its writer waits, can be killed, and leaves nothing."""
-    with prepared.popen(["cat", "/dev/zero"], stdout=PIPE, stderr=PIPE) as process:
-        with pytest.raises(ProcessTimeout):
-            process.wait(0.3)
-        process.kill()
-
-    assert -9 == process.returncode
-
-
-def test_a_timeout_while_hundreds_of_grandchildren_run(system: Sandbox) -> None:
-    """All are gone when the error is raised."""
-    ten = "for j in 1 2 3 4 5 6 7 8 9; do sleep 94 & done; sleep 94"
-    script = f"for i in $(seq {GRANDCHILDREN // 10}); do ({ten}) & done; wait"
-    sandbox = system.replace(limits=Limits(processes=2000))
-    process = sandbox.popen(["sh", "-c", script])
-    try:
-        assert wait_for(lambda: len(running("sleep\x0094")) >= GRANDCHILDREN, 20)
-        with pytest.raises(ProcessTimeout):
-            process.communicate(timeout=0.01)
-    finally:
-        process.kill()
-        process.wait()
-
-    assert [] == running("sleep\x0094")
-
-
 def test_eight_threads(prepared: Prepared) -> None:
     """A thousand spawns from eight threads: no error, no output of another's, no descriptor of another's."""
     spawns = times(1000)
@@ -182,44 +134,6 @@ def test_eight_threads(prepared: Prepared) -> None:
     assert before == leavings()
 
 
-def test_while_others_fork_open_and_close(prepared: Prepared) -> None:
-    """Other threads at work with descriptors disturb no spawn, nor does one of theirs leak into a sandbox."""
-    stop = threading.Event()
-    errors: list[BaseException] = []
-
-    def disturb(work: object) -> None:
-        while not stop.is_set():
-            try:
-                work()  # type: ignore[operator]
-            except BaseException as error:
-                errors.append(error)
-
-    def open_and_close() -> None:
-        fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
-        os.set_inheritable(fds[0], True)
-        for fd in fds:
-            os.close(fd)
-
-    def fork() -> None:
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-        time.sleep(0.002)
-
-    threads = [threading.Thread(target=disturb, args=(work,)) for work in (open_and_close, open_and_close, fork)]
-    for thread in threads:
-        thread.start()
-    try:
-        seen = {prepared.run(["ls", "/proc/self/fd"], capture_output=True).stdout for _ in range(150)}
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-    assert ({b"0\n1\n2\n3\n"}, []) == (seen, errors)
-
-
 def test_a_process_of_ten_thousand_descriptors(system: Sandbox) -> None:
     """None of them is seen inside; pipes and pidfd, whose numbers are above 10,000, work."""
 
@@ -236,31 +150,6 @@ def test_a_process_of_ten_thousand_descriptors(system: Sandbox) -> None:
     seen, highest = in_child(see)
 
     assert (b"0\n1\n2\n3\n", True) == (seen, highest >= 10_000)
-
-
-def test_the_caller_is_as_it_was(system: Sandbox) -> None:
-    """From the main thread, with limits and a failing spawn: flag, masks, handlers, umask, ids, limits, cgroups."""
-    before = state()
-    with system.replace(limits=Limits(memory="64M", open_files=50), hostname="other", umask=0o77).prepare() as prepared:
-        prepared.run(["true"], cwd="/usr")
-        with pytest.raises(OSError):
-            prepared.run(["nothing"])
-
-    assert before == state()
-
-
-def test_any_thread_of_the_caller_is_as_it_was(prepared: Prepared) -> None:
-    """And from another thread, in that one as in the main one."""
-    main = state()
-
-    def compare() -> bool:
-        before = state()
-        prepared.run(["true"])
-        return before == state()
-
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(compare).result()
-    assert main == state()
 
 
 def test_sigchld_may_be_ignored(system: Sandbox) -> None:

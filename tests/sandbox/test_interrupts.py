@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import linecache
 import random
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,13 +19,15 @@ from typing import Any
 import pytest
 
 import bpm
-from bpm import Limits, Prepared, Sandbox
+from bpm import Limits, Prepared, ProcessTimeout, Sandbox, aio
 from tests.sandbox.leavings import leavings
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 SOURCES = str(Path(bpm.__file__).parent)
 ALARMS = 150
+
+PIPE = subprocess.PIPE
 
 
 class Interrupter:
@@ -107,6 +111,57 @@ def test_a_run_with_limits(system: Sandbox) -> None:
 def test_a_whole_run(system: Sandbox) -> None:
     """From the sandbox to the result, preparing included; at every 37th line."""
     count, left = interrupt_everywhere(lambda: system.run(["true"], stdout=-1), 37)
+
+    assert (True, []) == (count > 100, left)
+
+
+def converse(prepared: Prepared) -> None:
+    """All that popen() has."""
+    with prepared.popen(
+        ["sh", "-c", "read x; echo $x; cat"], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("a line\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        with suppress(ProcessTimeout):
+            process.communicate("more", timeout=0)
+        process.communicate()
+
+
+# What is forgotten on the way is killed with a warning.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_conversation(prepared: Prepared) -> None:
+    """With popen(), its files, communicate() and the end of the block; at every third line."""
+    count, left = interrupt_everywhere(lambda: converse(prepared), 3)
+
+    assert (True, []) == (count > 100, left)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_asyncio(prepared: Prepared) -> None:
+    """At every third line."""
+
+    def work() -> None:
+        asyncio.run(aio.run(prepared, ["cat"], input=b"x", capture_output=True))
+
+    count, left = interrupt_everywhere(work, 3)
+
+    assert (True, []) == (count > 100, left)
+
+
+def test_an_ordinary_user(as_user: Any) -> None:
+    """At every third line of a prepared run, and here and there in a whole one."""
+
+    def work() -> tuple[int, list[str]]:
+        system = Sandbox.system()
+        with system.prepare() as prepared:
+            count, left = interrupt_everywhere(lambda: prepared.run(["cat"], input=b"x", capture_output=True), 3)
+        more, found = interrupt_everywhere(lambda: system.run(["true"], stdout=PIPE), 61)
+        return count + more, left + found
+
+    count, left = as_user(work)
 
     assert (True, []) == (count > 100, left)
 

@@ -77,7 +77,13 @@ def look_around(sandbox: Sandbox) -> Surroundings:
 
 
 def may_mount() -> bool:
-    """Whether we have CAP_SYS_ADMIN, and CAP_SETUID to become someone else."""
+    """Whether we have CAP_SYS_ADMIN, and CAP_SETUID to become someone else, and not only in a namespace of users.
+
+    There mknod(2) makes no device, and only mapped ids can be had: it is an ordinary user's world.
+    """
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        if file.read().split() != ["0", "0", str(2**32 - 1)]:
+            return False
     with open("/proc/thread-self/status", encoding="utf-8", errors="surrogateescape") as file:
         line = next(line for line in file if line.startswith("CapEff:"))
     needed = 1 << 21 | 1 << 7

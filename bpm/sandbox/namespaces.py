@@ -8,26 +8,53 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from attrs import frozen
+
 from bpm._native import Child, SpawnFailure, Stage
 from bpm.errors import HostError, PrepareError, describe_errno
 from bpm.plan import IdMap, Joined, ProcessPlan
 from bpm.sandbox.facts import HELPERS
 
-# Who may forbid user namespaces, in the order in which they are asked: the file, the value that forbids, what to do.
+
+@frozen
+class Knob:
+    """A setting that may forbid namespaces.
+
+    Args:
+        path: Its file.
+        forbids: The value that does.
+        numbers: The errnos by which that shows.
+        advice: What to do about it.
+    """
+
+    path: str
+    forbids: str
+    numbers: tuple[int, ...]
+    advice: str
+
+
+REFUSED = (errno.EPERM, errno.EACCES)
+
 KNOBS = (
-    (
-        "/proc/sys/user/max_user_namespaces",
-        "0",
-        "user.max_user_namespaces is 0: set it higher with sysctl",
+    *(
+        Knob(
+            f"/proc/sys/user/max_{kind}_namespaces",
+            "0",
+            (errno.ENOSPC,),  # since Linux 4.9
+            f"user.max_{kind}_namespaces is 0: set it higher with sysctl",
+        )
+        for kind in ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
     ),
-    (
+    Knob(
         "/proc/sys/kernel/unprivileged_userns_clone",
         "0",
+        REFUSED,
         "kernel.unprivileged_userns_clone is 0: set it to 1 with sysctl",
     ),
-    (
+    Knob(
         "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
         "1",
+        REFUSED,
         "kernel.apparmor_restrict_unprivileged_userns is 1: set it to 0 with sysctl, or give this program an AppArmor "
         "profile with the rule `userns,`",
     ),
@@ -41,7 +68,8 @@ SOMETHING = "something forbids user namespaces: a seccomp filter around us, a ch
 REFUSALS = {
     errno.EPERM: SOMETHING,
     errno.EACCES: SOMETHING,
-    errno.ENOSPC: "a limit on namespaces is reached: see user.max_user_namespaces and its like for other kinds",
+    errno.ENOSPC: "a limit on namespaces is reached: see user.max_user_namespaces and its like for other kinds in "
+    "/proc/sys/user, or these are nested too deeply",
 }
 
 
@@ -133,34 +161,36 @@ def write_map(helper: str, pid: int, maps: Sequence[IdMap]) -> str:
 
 
 def explain_refusal(failure: SpawnFailure, root: bool) -> HostError | None:
-    """The error for an ordinary user whom the host gives no user namespace; None where it is not that.
+    """The error for an ordinary user whom the host gives no namespaces; None where it is not that.
 
     AppArmor lets the namespace be made and takes all capabilities in it away, so that the first mount is refused.
     """
+    number = failure.number
     if root:
         return None
-    forbidden = failure.stage in (Stage.CLONE, Stage.NAMESPACES, Stage.MOUNTS) and failure.number in REFUSALS
-    knob = find_knob() if forbidden else ""
+    forbidden = failure.stage in (Stage.SOURCES, Stage.CLONE, Stage.NAMESPACES, Stage.MOUNTS)
+    knob = find_knob(number) if forbidden else ""
     if not knob and failure.stage is Stage.CLONE:
-        knob = REFUSALS.get(failure.number, "")
-    if not knob and failure.stage is Stage.NAMESPACES and failure.number == errno.EPERM and os.geteuid() == 0:
+        knob = REFUSALS.get(number, "")
+    if not knob and failure.stage is Stage.NAMESPACES and number == errno.EPERM and os.geteuid() == 0:
         knob = "root without CAP_SYS_ADMIN needs CAP_SETFCAP to map itself, since Linux 5.12"
     if not knob:
         return None
-    return HostError(f"an ordinary user can make no sandbox here: {knob} ({describe_errno(failure.number)})")
+    return HostError(f"an ordinary user can make no sandbox here: {knob} ({describe_errno(number)})")
 
 
-def find_knob(root: str = "") -> str:
-    """Which setting of the host forbids user namespaces, and what to do about it; empty where none does.
+def find_knob(number: int, root: str = "") -> str:
+    """Which setting of the host makes the kernel answer so, and what to do about it; empty where none does.
 
     Args:
+        number: The kernel's answer, an errno.
         root: Where to look for /proc, for tests.
     """
-    for path, forbids, advice in KNOBS:
+    for knob in KNOBS:
         try:
-            with open(root + path, encoding="ascii") as file:
-                if file.read().strip() == forbids:
-                    return advice
+            with open(root + knob.path, encoding="ascii") as file:
+                if number in knob.numbers and file.read().strip() == knob.forbids:
+                    return knob.advice
         except OSError:
             continue
     return ""

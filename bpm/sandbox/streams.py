@@ -105,7 +105,6 @@ class End(io.FileIO):
     def go_on_with(self, rest: bytes) -> None:
         """Give this, which was read of the pipe elsewhere, and then end."""
         self._rest = io.BytesIO(rest)
-        self._plumbing.close_ours(self._number)
 
     def readinto(self, buffer: Any) -> int | None:
         """Read as much as is there."""

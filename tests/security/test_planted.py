@@ -119,13 +119,34 @@ DIRECTORIES = {
 PLACES = FILES | DIRECTORIES
 
 
+class Scene:
+    """Jobs, root's victim among them, and the whole command line in this process."""
+
+    def __init__(self, jobs: Jobs, victim: Victim, capfd: pytest.CaptureFixture[str]) -> None:
+        self.jobs = jobs
+        self.victim = victim
+        self._capfd = capfd
+
+    def plant(self, plant: Plant, place: Path) -> None:
+        plant(place, self.victim, self.jobs.uid)
+
+    def run(self, *words: str) -> int:
+        return main([*words])
+
+    def output(self) -> tuple[str, str]:
+        """What was written to stdout and stderr since the last time."""
+        return self._capfd.readouterr()
+
+    def nothing_was_touched(self) -> bool:
+        return self.victim.before == self.victim.look()
+
+
 @pytest.fixture
-def main_of(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """The whole command line, in this process."""
+def scene(jobs: Jobs, victim: Victim, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Scene:
     for name, value in jobs.bpm.environment.items():
         if name.startswith("BPM_"):
             monkeypatch.setenv(name, value)
-    return lambda *words: main([*words])
+    return Scene(jobs, victim, capfd)
 
 
 def define(jobs: Jobs) -> None:
@@ -158,25 +179,21 @@ def _gid(jobs: Jobs) -> int:
     return pwd.getpwuid(jobs.uid).pw_gid
 
 
-@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+whatever = pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+
+
+@whatever
 @pytest.mark.parametrize(("directory", "name"), PLACES.values(), ids=PLACES)
-def test_what_is_planted_is_refused(
-    jobs: Jobs,
-    victim: Victim,
-    main_of: Callable[..., int],
-    capfd: pytest.CaptureFixture[str],
-    directory: str,
-    name: str,
-    plant: Plant,
-) -> None:
+def test_what_is_planted_is_refused(scene: Scene, directory: str, name: str, plant: Plant) -> None:
     """Whatever is planted, wherever: start says what stands where and whose it is, and nothing of root's is changed."""
+    jobs = scene.jobs
     define(jobs)
     (jobs.path / "store").mkdir()
     place = give_away(jobs, directory) / name
-    plant(place, victim, jobs.uid)
+    scene.plant(plant, place)
 
-    status = main_of("start", "web")
-    out, err = capfd.readouterr()
+    status = scene.run("start", "web")
+    out, err = scene.output()
 
     if plant in (plant_fifo, plant_socket, plant_device) and name == "volume":
         # It is the user's own: a volume may be anything, and is given to whom it belongs to already.
@@ -185,38 +202,29 @@ def test_what_is_planted_is_refused(
         assert (1, "", 1) == (status, out, err.count("\n"))
         # Our own locks and records are below data: that is refused before anything in it is looked at.
         parent = os.path.realpath(place.parent)
-        assert (f"others can write {parent}\n" if directory == "data" else f"{parent}/{name}") in err or str(
-            place
-        ) in err
+        named = f"others can write {parent}\n" if directory == "data" else f"{parent}/{name}"
+        assert named in err or str(place) in err
         assert f"uid {jobs.uid}" in err or "owned by root" in err
-    assert victim.before == victim.look()
+    assert scene.nothing_was_touched()
     assert "running" not in err
-    main_of("stop", "web")
-    assert victim.before == victim.look()
+    scene.run("stop", "web")
+    assert scene.nothing_was_touched()
 
 
-@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+@whatever
 @pytest.mark.parametrize(("directory", "name"), FILES.values(), ids=FILES)
-def test_what_is_planted_while_it_runs_is_refused(
-    jobs: Jobs,
-    victim: Victim,
-    main_of: Callable[..., int],
-    capfd: pytest.CaptureFixture[str],
-    directory: str,
-    name: str,
-    plant: Plant,
-) -> None:
+def test_what_is_planted_while_it_runs_is_refused(scene: Scene, directory: str, name: str, plant: Plant) -> None:
     """In a log's place while the process runs, it keeps nothing from being stopped, and no command touches it."""
-    jobs.define("/bin/sleep", "1000")
-    assert 0 == main_of("start", "web")
-    place = jobs.path / directory / name
+    scene.jobs.define("/bin/sleep", "1000")
+    assert 0 == scene.run("start", "web")
+    place = scene.jobs.path / directory / name
     place.unlink()
-    plant(place, victim, jobs.uid)
+    scene.plant(plant, place)
 
     for words in (["start", "web"], ["run", "web"], ["logs", "web", "-a"], ["stop", "web"], ["list"]):
-        main_of(*words)
+        scene.run(*words)
 
-    out = capfd.readouterr().out
+    out, _ = scene.output()
     assert SECRET not in out or plant is plant_hard_link
     assert ["web", "-", "stopped"] == out.splitlines()[-1].split()
-    assert victim.before == victim.look()
+    assert scene.nothing_was_touched()

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from bpm import Prepared, ProcessFailed, ProcessTimeout, ProgramNotFound, Sandbox, aio
+from bpm import Limits, Prepared, ProcessFailed, ProcessTimeout, ProgramNotFound, Sandbox, aio
 from tests.sandbox.leavings import leavings
+from tests.sandbox.test_endings import FORKS, GREEDY
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
@@ -348,6 +349,16 @@ def test_signals_and_endings(run: Any, prepared: Prepared) -> None:
         return await process.wait(), process.ending.reason
 
     assert (-15, "killed") == run(main())
+
+
+def test_memory_and_processes_that_are_used_up(run: Any, system: Sandbox) -> None:
+    """Filling either ends in what it does for run()."""
+    limited = system.replace(limits=Limits(memory="32M", processes=10))
+    hog = run(aio.run(limited, ["python3", "-c", GREEDY]))
+    forks = run(aio.run(limited, ["python3", "-c", FORKS], capture_output=True))
+
+    assert ("oom", ("memory",)) == (hog.reason, hog.limits_hit)
+    assert (b"8\n", "exited", ("processes",)) == (forks.stdout, forks.reason, forks.limits_hit)
 
 
 def test_its_face_is_asyncios(run: Any, prepared: Prepared) -> None:

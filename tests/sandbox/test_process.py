@@ -9,12 +9,13 @@ import subprocess
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from bpm import Prepared, Process, ProcessTimeout, Sandbox
 from tests.inside import is_readable, wait_for
-from tests.native.callers import children
+from tests.native.callers import children, in_child
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
@@ -153,6 +154,30 @@ def test_a_fork_of_the_caller_leaves_it_alone(prepared: Prepared) -> None:
     assert process.stdin is not None
     process.stdin.close()
     assert 0 == process.wait()
+
+
+def test_a_fork_may_use_what_was_prepared_before(prepared: Prepared) -> None:
+    """As the workers of a server do; what it starts dies with it, not with us."""
+    ours, theirs = os.pipe()
+
+    def work() -> int:
+        process = prepared.popen(["sleep", "99"], stdin=PIPE)
+        os.write(theirs, b"%d" % process.pid)
+        return prepared.run(["sh", "-c", "exit 5"]).returncode
+
+    assert 5 == in_child(work)
+    os.close(theirs)
+    with open(ours, "rb") as pipe:
+        pid = int(pipe.read())
+    assert wait_for(lambda: is_dead(pid))
+
+
+def is_dead(pid: int) -> bool:
+    """Gone, or about to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_a_closed_prepared_sandbox_says_so(system: Sandbox) -> None:

@@ -277,7 +277,8 @@ def test_limits_in_a_cgroup_that_was_delegated(user: pwd.struct_passwd) -> None:
         become(user)
         system = Sandbox.system(limits=Limits(memory="32M", processes=6))
         done = system.run(["sh", "-c", "head -c 200000000 /dev/zero | tail"], capture_output=True)
-        many = system.run("for i in 1 2 3 4 5 6 7; do sleep 0.1 & done; wait", shell=True, stderr=subprocess.DEVNULL)
+        script = "for i in 1 2 3 4 5 6 7; do sleep 0.1 & done; wait"
+        many = asyncio.run(aio.run(system, script, shell=True, stderr=subprocess.DEVNULL))
         left = {entry.name for place in places for entry in place.iterdir() if entry.is_dir()} - {LEAF}
         return done.limits_hit, done.resources.memory_peak, many.limits_hit, left
 

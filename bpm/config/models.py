@@ -177,7 +177,7 @@ class ProcessConfig:
     env: Variables = key(Variables(), doc="Its environment, on top of TMPDIR, LANG, PATH and HOME.")
     workdir: str = key("", doc="Its working directory; by default the job's directory.")
     hooks: Hooks = key(Hooks(), doc="Programs run around it.")
-    capabilities: tuple[str, ...] = key((), doc="Capabilities it keeps, named without CAP_.")
+    capabilities: tuple[str, ...] = key((), doc="Capabilities it keeps, named without ``CAP_``.")
     limits: Limits = key(Limits(), doc="What it may use.")
     ephemeral_disk: bool = key(False, doc="Whether it may use the job's data directory.")
     persistent_disk: bool = key(False, doc="Whether it may use the job's store directory.")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.inside import wait_for
 from tests.native.callers import check, libc
 
 PR_SET_DUMPABLE = 4
@@ -27,7 +28,8 @@ def made_user() -> Iterator[pwd.struct_passwd]:
         yield user
     finally:
         take_ranges(user)
-        subprocess.run(["userdel", name], check=True)
+        # Not before the kernel, or a late pid 1, has let go of all that ran as this user.
+        assert wait_for(lambda: subprocess.run(["userdel", name], capture_output=True).returncode == 0)
         for path in new:
             if path.exists() and not path.read_bytes():
                 path.unlink()

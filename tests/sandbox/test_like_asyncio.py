@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 PIPE = subprocess.PIPE
 BIG = b"x" * 1_000_000
-PATIENCE = 1.0
 
 Popen = Callable[..., Awaitable[Any]]
 Script = Callable[[Popen], Awaitable[Any]]
@@ -46,16 +45,19 @@ async def there(args: list[str], **keys: Any) -> Any:
 async def outcome(script: Script, popen: Popen) -> Any:
     """What it comes to, or the builtin exception's name."""
     try:
-        return await asyncio.wait_for(script(popen), PATIENCE)
+        return await script(popen)
     except Exception as error:
         return next(
             kind.__name__ for kind in type(error).__mro__ if kind.__module__ in ("builtins", "asyncio.exceptions")
         )
 
 
-@pytest.fixture
-def system() -> Sandbox:
-    return Sandbox.system(user=os.geteuid(), group=os.getegid(), env=dict(os.environ))
+@pytest.fixture(scope="module")
+def prepared(_files_made: None) -> Iterator[Prepared]:
+    """A sandbox whose user and environment are the caller's."""
+    system = Sandbox.system(user=os.geteuid(), group=os.getegid(), env=dict(os.environ))
+    with system.prepare() as prepared:
+        yield prepared
 
 
 def outcomes(prepared: Prepared, script: Script) -> tuple[Any, Any]:
@@ -180,6 +182,20 @@ async def closing_and_waiting_for_it(popen: Popen) -> Any:
 
 
 @same
+async def a_program_that_is_called_otherwise(popen: Popen) -> Any:
+    process = await popen(["other", "-c", "echo $0"], executable="/bin/sh", stdout=PIPE)
+    return await process.communicate()
+
+
+@same
+async def input_after_the_end(popen: Popen) -> Any:
+    process = await popen(["true"], stdin=PIPE)
+    await process.wait()
+    await asyncio.sleep(0.05)
+    return process.stdin.is_closing()
+
+
+@same
 async def a_missing_program(popen: Popen) -> Any:
     return await popen(["no-such-program"])
 
@@ -195,7 +211,7 @@ async def signals_after_the_end(popen: Popen) -> Any:
 async def communicate_without_input(popen: Popen) -> Any:
     process = await popen(["cat"], stdin=PIPE, stdout=PIPE)
     try:
-        return await process.communicate()
+        return await asyncio.wait_for(process.communicate(), 1)
     finally:
         process.stdin.close()
         await process.wait()

@@ -153,9 +153,12 @@ def outcome(run: Callable[[], Any]) -> Any:
     return done
 
 
-@pytest.fixture
-def here(prepared: Prepared) -> Way:
-    return Way(prepared.run, prepared.popen)
+@pytest.fixture(scope="module")
+def here(_files_made: None) -> Iterator[Way]:
+    """A sandbox whose user and environment are the caller's."""
+    system = Sandbox.system(user=os.geteuid(), group=os.getegid(), env=dict(os.environ))
+    with system.prepare() as prepared:
+        yield Way(prepared.run, prepared.popen)
 
 
 THERE = Way(subprocess.run, subprocess.Popen)
@@ -169,12 +172,6 @@ def _script_file() -> Iterator[None]:
     SCRIPT_FILE.chmod(0o755)
     yield
     SCRIPT_FILE.unlink()
-
-
-@pytest.fixture
-def system() -> Sandbox:
-    """One that differs from the caller in what cannot be seen by these scripts: in user and environment it does not."""
-    return Sandbox.system(user=os.geteuid(), group=os.getegid(), env=dict(os.environ))
 
 
 @pytest.mark.parametrize(("args", "keys"), RUNS, ids=lambda value: str(value)[:40])
@@ -192,11 +189,22 @@ def completed_processes_have_the_same_attributes(way: Way) -> Any:
 
 @same
 def errors_can_be_pickled(way: Way) -> Any:
+    return [
+        outcome(lambda call=call: pickled(call))  # type: ignore[misc]
+        for call in (
+            lambda: way.run(["sh", "-c", SCRIPT], check=True, capture_output=True, input=b""),
+            lambda: way.run(["sh", "-c", "echo x; sleep 9"], timeout=0.1, capture_output=True),
+            lambda: way.run(["no-such-program"]),
+            lambda: way.run(["/etc/passwd"]),
+        )
+    ]
+
+
+def pickled(call: Callable[[], Any]) -> None:
     try:
-        way.run(["sh", "-c", SCRIPT], check=True, capture_output=True, input=b"")
-    except subprocess.CalledProcessError as caught:
-        error = pickle.loads(pickle.dumps(caught))
-    return error.cmd, error.returncode, error.output, error.stderr
+        call()
+    except Exception as error:
+        raise pickle.loads(pickle.dumps(error)) from None
 
 
 @same
@@ -345,6 +353,13 @@ def an_end_can_be_detached(way: Way) -> Any:
     process = way.popen(["echo", "x"], stdout=PIPE)
     with process.stdout.detach() as raw:
         return raw.read(), process.wait()
+
+
+@same
+def output_that_nobody_wants(way: Way) -> Any:
+    process = way.popen(["cat", "/dev/zero"], stdout=PIPE, stderr=PIPE)
+    process.stdout.close()
+    return process.communicate(), process.returncode
 
 
 @same
@@ -548,6 +563,7 @@ def test_an_ordinary_user_is_answered_alike(as_user: Any) -> None:
 
     def run() -> list[str]:
         warnings.simplefilter("ignore", ResourceWarning)
+        os.environ["PATH"] = "/usr/bin:/bin"  # without directories of root's alone
         with Sandbox.system(env=dict(os.environ)).prepare() as prepared:
             here = Way(prepared.run, prepared.popen)
             return [name for name, script in scripts.items() if differ(script, here)]

@@ -13,7 +13,7 @@ import pytest
 from bpm import Environment
 from tests.cli.conftest import CommandLine
 from tests.cli.test_commands import is_alive, wait_until
-from tests.effort import times
+from tests.effort import patience, times
 
 pytestmark = pytest.mark.needs_root
 
@@ -182,7 +182,9 @@ def test_bpm_killed_at_any_instant_is_healed(bpm: CommandLine) -> None:
     mounts = Path("/proc/self/mountinfo").read_text()
     killed = 0
     for _ in range(KILLS):
-        killed += kill_within(process.start if chance.random() < 0.5 else process.stop, chance.uniform(0, 0.04))
+        killed += kill_within(
+            process.start if chance.random() < 0.5 else process.stop, chance.uniform(0, patience(0.02))
+        )
         shown = process.status()
         if shown.state == "running":
             assert shown.pid is not None

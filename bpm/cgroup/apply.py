@@ -21,7 +21,7 @@ from bpm.cgroup.directory import (
 )
 from bpm.cgroup.ground import evacuate, mount_hierarchies
 from bpm.cgroup.group import Group
-from bpm.cgroup.systemd import Placeholder, refuse_too_small, start_scope
+from bpm.cgroup.systemd import Placeholder, start_scope
 from bpm.errors import CgroupError
 from bpm.plan import Cgroup, CgroupDirectory, CgroupSetting, Scope
 
@@ -66,8 +66,8 @@ def create(cgroup: Cgroup) -> Group:
             skipped = _write_all(cgroup, directories)
         except BaseException as error:
             try:
-                if placeholder and cgroup.scope:
-                    refuse_too_small(cgroup.scope, placeholder, error)
+                if placeholder:
+                    placeholder.blame(error)
                 raise
             finally:
                 if placeholder:

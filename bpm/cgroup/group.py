@@ -101,7 +101,7 @@ class Group:
         """The descriptors by which a child joins.
 
         Raises:
-            CgroupError: A directory is gone.
+            CgroupError: A directory is gone, as a scope is when its limit has killed who held it.
         """
         unified: list[int] = []
         tasks: list[int] = []
@@ -114,8 +114,12 @@ class Group:
                     except FileNotFoundError:
                         unified.append(os.dup(directory))
         except OSError as error:
-            Join(tasks=(*unified, *tasks), placeholder=self.placeholder).close()
-            raise CgroupError(path, "", "", error.errno or 0, "it cannot be joined") from error
+            try:
+                if self.placeholder is not None:
+                    self.placeholder.blame(error)
+                raise CgroupError(path, "", "", error.errno or 0, "it cannot be joined") from error
+            finally:
+                Join(tasks=(*unified, *tasks), placeholder=self.placeholder).close()
         return Join(unified[0] if unified else -1, tuple(tasks), self.placeholder)
 
     @property

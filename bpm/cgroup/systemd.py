@@ -57,9 +57,14 @@ _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 
 
 class Placeholder:
-    """A process that waits in a scope until the program is there. It ends with us, should we be killed."""
+    """A process that waits in a scope until the program is there. It ends with us, should we be killed.
 
-    def __init__(self) -> None:
+    Args:
+        scope: The one it is for.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
         reader, self._writer = os.pipe2(os.O_CLOEXEC)
         try:
             actions = [
@@ -82,6 +87,17 @@ class Placeholder:
         except ChildProcessError:
             return False  # The caller takes the status of all its children.
         return ended is not None and ended.si_status == signal.SIGKILL
+
+    def blame(self, error: BaseException) -> None:
+        """Where a start went wrong since the scope's memory limit has killed who waited in it, that is the error.
+
+        Raises:
+            CgroupError: It is so.
+        """
+        limit = next((limit for limit in self._scope.properties if limit.name == "MemoryMax"), None)
+        if limit is not None and self.killed:
+            hint = "the limit is too small to start it: the process that holds the scope was killed"
+            raise CgroupError(self._scope.unit, str(limit.value), limit.because, errno.ENOMEM, hint) from error
 
     def end(self) -> None:
         """Ends it, and returns when it is gone. Once more does nothing."""
@@ -111,27 +127,16 @@ def start_scope(scope: Scope, timeout: float = TIMEOUT, addresses: tuple[str, ..
         CgroupError: systemd refused, or did not answer in time.
     """
     load_jeepney()
-    placeholder = Placeholder()
+    placeholder = Placeholder(scope)
     try:
         _start(scope, placeholder.pid, time.monotonic() + timeout, addresses)
     except BaseException as error:
-        refuse_too_small(scope, placeholder, error)
-        placeholder.end()
-        raise
+        try:
+            placeholder.blame(error)
+            raise
+        finally:
+            placeholder.end()
     return placeholder
-
-
-def refuse_too_small(scope: Scope, placeholder: Placeholder, error: BaseException) -> None:
-    """Where a scope went wrong since its memory limit has killed who waited in it, that is the error to raise.
-
-    Raises:
-        CgroupError: It is so.
-    """
-    limit = next((limit for limit in scope.properties if limit.name == "MemoryMax"), None)
-    if limit is not None and placeholder.killed:
-        placeholder.end()
-        hint = "the limit is too small to start it: the process that holds the scope was killed"
-        raise CgroupError(scope.unit, str(limit.value), limit.because, errno.ENOMEM, hint) from error
 
 
 def load_jeepney() -> Any:

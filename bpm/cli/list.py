@@ -75,6 +75,8 @@ def describe_exit(record: ExitRecord | None) -> str:
         words.append("core dumped")
     if record.oom_killed:
         words.append("out of memory")
+    elif record.oom_killed is None:
+        words.append("what its cgroup had counted is lost")
     if record.limit:
         words.append(f"by {record.limit}")
     if record.ended_ns:
@@ -98,4 +100,4 @@ def _describe_status(record: ExitRecord) -> str:
             return f"killed by {signal.Signals(record.signal).name}"
         except ValueError:
             return f"killed by signal {record.signal}"
-    return "ended" if record.exit_code is None else f"exit status {record.exit_code}"
+    return "killed together with its init" if record.exit_code is None else f"exit status {record.exit_code}"

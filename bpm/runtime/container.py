@@ -12,7 +12,7 @@ import os
 import select
 import signal as signals
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 
 from attrs import evolve
@@ -51,6 +51,9 @@ QUIT_GRACE = 2.0
 # How long the kernel may take to end what was killed: core dumps and disks are slow, and nothing can be done but wait.
 KILL_GRACE = 10.0
 
+# Where the kernel counts whom it killed for the memory limit, on v1 and v2.
+OOM_COUNTERS = frozenset({"memory.oom_control", "memory.events"})
+
 _boot_id = ""
 
 
@@ -74,6 +77,7 @@ class Container:
         self._pidfd = pidfd
         self._group = Group.from_paths(state.cgroup)
         self._exit: ExitRecord | None = None
+        self._usage: Usage | None = None
 
     @property
     def id(self) -> str:
@@ -193,6 +197,11 @@ class Container:
             CgroupError: Even SIGKILL did not end something inside.
             UnsafePathError: Somebody else than root could have made its lock.
         """
+        from bpm.cgroup import read_usage
+
+        # Init, which ends with all the rest, tells nothing then, and a scope is gone before we could look.
+        with suppress(OSError):
+            self._usage = read_usage(self._group)
         if not self._ends_by(signals.SIGKILL, KILL_GRACE):
             raise HostError(f"pid {self.pid} of {self.id} does not end, not even by SIGKILL")
         self._kill_leftovers()
@@ -342,21 +351,24 @@ class Container:
 
     def _read_exit(self) -> ExitRecord:
         from bpm._native import parse_exit
-        from bpm.cgroup import parse_usage, read_usage
+        from bpm.cgroup import Usage, parse_usage, read_usage
         from bpm.runtime.hit import find_hit_limit
 
         reaped = self._reap()
         if self.state.spawn_failure is not None:
             return ExitRecord(spawn_failure=self.state.spawn_failure, started_ns=self.state.started_ns)
-        record, facts = ExitRecord(started_ns=self.state.started_ns), None
+        record, facts = ExitRecord(started_ns=self.state.started_ns, oom_killed=None), None
         if self._is_current():
             facts = parse_exit(self._records.read_exit(self.id))
             # Where init was killed with the program, what is left of the cgroup tells.
             told = facts and parse_usage(dict(zip(self.state.counters, facts.counters, strict=False)))
             usage = told or read_usage(self._group)
+            if self._usage is not None and usage == Usage():
+                usage = self._usage
+            lost = usage.oom_kills is None and not OOM_COUNTERS.isdisjoint(self.state.counters)
             record = evolve(
                 record,
-                oom_killed=bool(usage.oom_kills),
+                oom_killed=None if lost else bool(usage.oom_kills),
                 memory_peak_bytes=usage.memory_peak,
                 memory_failures=usage.memory_failures,
                 processes_peak=usage.processes_peak,
@@ -366,17 +378,16 @@ class Container:
             )
         if facts is not None:
             record = record.completed(facts)
-            return evolve(record, limit=find_hit_limit(self._records, self.state, record))
-        if reaped is None:
-            return record
-        exited = reaped.si_code == CLD_EXITED
-        return evolve(
-            record,
-            exit_code=reaped.si_status if exited else None,
-            signal=None if exited else reaped.si_status,
-            core_dumped=reaped.si_code == CLD_DUMPED,
-            ended_ns=time.time_ns(),
-        )
+        elif reaped is not None:
+            exited = reaped.si_code == CLD_EXITED
+            record = evolve(
+                record,
+                exit_code=reaped.si_status if exited else None,
+                signal=None if exited else reaped.si_status,
+                core_dumped=reaped.si_code == CLD_DUMPED,
+                ended_ns=time.time_ns(),
+            )
+        return evolve(record, limit=find_hit_limit(self._records, self.state, record))
 
 
 def find_container(records: Records, container_id: str) -> Container | None:

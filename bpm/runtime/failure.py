@@ -7,10 +7,11 @@ import signal
 
 from bpm import host
 from bpm._native import SpawnFailure, Stage
-from bpm.cgroup import Group, read_usage
+from bpm.cgroup import Group, Usage, read_usage
 from bpm.errors import BpmError, SpawnError, describe_errno
 from bpm.plan import CAPABILITIES, Mount, ProcessPlan
 from bpm.runtime.explain import explain
+from bpm.runtime.hit import MEMORY
 
 # What an errno means at a stage, where its own text misleads.
 HINTS = {
@@ -33,6 +34,9 @@ HINTS = {
 # Where a call that was refused memory says something else: mkdir(2) on a tmpfs, and execve(2) with nowhere to put the
 # arguments.
 NO_MEMORY = {(Stage.MOUNTS, errno.ENOSPC), (Stage.INIT, errno.E2BIG)}
+
+# How many bytes below its limit a cgroup may be, and yet have met it: the kernel asks for several pages at a time.
+MARGIN = 1 << 16
 
 
 def explain_failure(plan: ProcessPlan, group: Group, failure: SpawnFailure, what: str = "start") -> BpmError:
@@ -111,19 +115,29 @@ def exceeded_limit(plan: ProcessPlan, group: Group, failure: SpawnFailure) -> st
     """Which limit of the cgroup a start did not fit into; empty where it was none of them."""
     usage = read_usage(group)
     # A host that is out of memory kills; a call that is refused its few pages has met the container's limit.
-    refused = failure.number == errno.ENOMEM or ((failure.stage, failure.number) in NO_MEMORY and usage.memory_failures)
+    refused = failure.number == errno.ENOMEM or ((failure.stage, failure.number) in NO_MEMORY and met_memory(usage))
     # A scope that held only a placeholder is gone when that has been killed.
     emptied = group.placeholder is not None and group.placeholder.killed
     if refused or emptied or (failure.number == 0 and usage.oom_kills):
-        controller, what = "memory", "bytes of memory"
+        files: tuple[str, ...] = MEMORY
+        what = "bytes of memory"
     elif failure.number == errno.EAGAIN and usage.processes_failures:
-        controller, what = "pids", "processes"
+        files = ("pids.max",)
+        what = "processes"
     else:
         return ""
     for setting in plan.cgroup.settings:
-        if setting.controller == controller:
+        if setting.file in files:
             return f"the limit of {setting.value} {what} (because {setting.because}) is too small to start it"
     return ""
+
+
+def met_memory(usage: Usage) -> bool:
+    """Whether the memory limit was met. Recent kernels count no failures on v1, where swap is limited too."""
+    if usage.memory_failures:
+        return True
+    peak, limit = usage.memory_peak, usage.memory_limit
+    return peak is not None and limit is not None and peak > limit - MARGIN
 
 
 def _mount(mount: Mount) -> str:

@@ -7,6 +7,9 @@ import signal
 from bpm.errors import RecordError
 from bpm.runtime.records import ExitRecord, Records, StateRecord
 
+# The files of v1 and v2 that hold the memory limit.
+MEMORY = ("memory.limit_in_bytes", "memory.max")
+
 # setrlimit(2)
 SIGNALS = {signal.SIGXCPU: "RLIMIT_CPU", signal.SIGXFSZ: "RLIMIT_FSIZE"}
 
@@ -21,7 +24,7 @@ def find_hit_limit(records: Records, state: StateRecord, record: ExitRecord) -> 
     except RecordError:
         return ""
     if record.oom_killed:
-        keys = [setting.because for setting in plan.cgroup.settings if setting.controller == "memory"]
+        keys = [setting.because for setting in plan.cgroup.settings if setting.file in MEMORY]
     else:
         keys = [limit.because for limit in plan.rlimits if limit.name == name]
     return keys[0] if keys else ""

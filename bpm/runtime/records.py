@@ -135,7 +135,9 @@ class ExitRecord:
         exit_code: The program's exit status, when it exited.
         signal: The number of the signal that ended it.
         core_dumped: Whether that signal left a core dump.
-        oom_killed: Whether the kernel killed something inside for the memory limit.
+        oom_killed: Whether the kernel killed something inside for the memory limit; None when nothing tells: its init,
+            which reads that at its end, was killed together with the program, and its cgroup is gone, since systemd
+            removes a scope as soon as it is empty.
         stopped_by: ``nobody``; ``operator`` when it was asked to stop and did; ``timeout`` when it had
             to be killed.
         spawn_failure: Where its start stopped. Never an exit code.
@@ -155,7 +157,7 @@ class ExitRecord:
     exit_code: int | None = None
     signal: int | None = None
     core_dumped: bool = False
-    oom_killed: bool = False
+    oom_killed: bool | None = False
     stopped_by: str = NOBODY
     spawn_failure: SpawnStop | None = None
     started_ns: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -137,6 +139,19 @@ def fails_the_job(call: Any) -> list[Any]:
     if method_of(call) == "StartTransientUnit":
         return [returns(call, "o", JOB), removed("failed")]
     return content(call)
+
+
+def kills(then: Mood) -> Mood:
+    """Kills the process that it was to put into a unit, as the unit's memory limit can, and answers as another."""
+
+    def mood(call: Any) -> list[Any] | None:
+        if method_of(call) == "StartTransientUnit":
+            (pid,) = dict(call.body[2])["PIDs"][1]
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return then(call)
+
+    return mood
 
 
 def holds(unit: str) -> Mood:

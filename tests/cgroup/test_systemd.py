@@ -129,6 +129,18 @@ def test_a_job_that_fails(manager: Manager, bus: str) -> None:
         start(bus)
 
 
+@pytest.mark.parametrize("answer", [moods.fails_the_job, moods.refuses("StartTransientUnit", "x.NoSuchProcess")])
+def test_a_limit_that_kills_who_waits(manager: Manager, bus: str, answer: moods.Mood) -> None:
+    """Where the process that holds the scope was killed on its way there, that is told by the limit, not by systemd."""
+    manager(moods.kills(answer))
+    with pytest.raises(CgroupError) as raised:
+        start(bus)
+
+    assert (errno.ENOMEM, UNIT, str(1 << 20)) == (raised.value.errno, raised.value.file, raised.value.value)
+    assert "(because limits.memory)" in str(raised.value)
+    assert "too small to start it" in str(raised.value)
+
+
 def test_a_unit_left_from_a_crash(manager: Manager, bus: str) -> None:
     """A unit of the same name is stopped and forgotten, and then made anew."""
     systemd = manager(

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
-from bpm.cgroup import observe_hierarchies, observe_systemd
+from bpm.cgroup import Group, observe_hierarchies, observe_systemd
 from bpm.cgroup.systemd import PATIENCE, PRIVATE, start_scope
 from bpm.errors import CgroupError
 from bpm.plan import Scope, ScopeProperty
@@ -85,6 +86,28 @@ def test_a_refusal(scope: Scope) -> None:
     """What systemd refuses it words itself."""
     with pytest.raises(CgroupError, match=r"systemd refuses: .*slice"):
         start_scope(Scope(scope.unit, "no-slice.service", (), "test"))
+
+
+def test_a_limit_that_kills_who_waits(scope: Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a memory limit kills who holds the scope, before anybody could join it, the error has its key and value."""
+    eater = tmp_path / "cat"
+    eat = "exec /usr/bin/python3 -c 'b = bytearray(200 << 20)'"
+    eater.write_text(f"#!/bin/sh\nuntil grep -q {scope.unit} /proc/self/cgroup; do sleep 0.01; done\n{eat}\n")
+    eater.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    limit = ScopeProperty("MemoryMax", 32 << 20, "limits.memory")
+    placeholder = start_scope(evolve(scope, properties=(limit, *scope.properties)))
+    assert eventually(lambda: placeholder.killed)
+    assert eventually(lambda: "not-found" in systemctl("show", "--property=LoadState", scope.unit))
+    systemd = observe_systemd(observe_hierarchies()[1])
+    assert systemd is not None
+    group = Group((systemd.mount_point + slice_path(systemd) + "/" + scope.unit,), placeholder=placeholder)
+    with pytest.raises(CgroupError) as raised:
+        group.open_for_join()
+
+    assert str(32 << 20) == raised.value.value
+    assert "(because limits.memory)" in str(raised.value)
+    assert "too small to start it" in str(raised.value)
 
 
 @pytest.mark.parametrize("trouble", [("daemon-reload",), ("daemon-reexec",), ("restart", "dbus.service")], ids="-".join)

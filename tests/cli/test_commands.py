@@ -66,7 +66,8 @@ def test_columns_are_as_wide_as_they_must_be() -> None:
     ("record", "words"),
     [
         (None, "-"),
-        (ExitRecord(), "ended"),
+        (ExitRecord(), "killed together with its init"),
+        (ExitRecord(signal=9, oom_killed=None), "killed by SIGKILL, what its cgroup had counted is lost"),
         (ExitRecord(exit_code=3), "exit status 3"),
         (ExitRecord(exit_code=3, ended_ns=1_700_000_000_999_999_999), "exit status 3, 2023-11-14T22:13:20Z"),
         (ExitRecord(signal=9, oom_killed=True), "killed by SIGKILL, out of memory"),

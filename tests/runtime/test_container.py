@@ -102,6 +102,33 @@ def test_what_was_counted_outlives_the_cgroup(web: Make):
     assert record.cpu_ns is None or record.cpu_ns > 1_000_000
 
 
+def test_an_init_killed_for_memory_is_told_apart(web: Make):
+    """Where it is init that the kernel chooses, and with it all that is inside, the limit is named all the same."""
+    eat = "exec /usr/bin/python3 -c 'b = bytearray(200 << 20)'"
+    process = web(f"until [ -e /var/vcap/sys/log/web/go ]; do sleep 0.1; done\n{eat}", "limits: {memory: 32M}")
+    with process.start() as container:
+        Path(f"/proc/{container.pid}/oom_score_adj").write_text("1000")
+        Path(process.log_paths[0]).with_name("go").touch()
+        record = container.wait(20)
+    told: set[tuple[bool | None, str]] = {(True, "processes[0].limits.memory")}
+    if os.path.isdir("/run/systemd/system"):
+        told.add((None, ""))  # The scope may be gone before we look.
+
+    assert (None, 9) == (record.exit_code, record.signal)
+    assert (record.oom_killed, record.limit) in told
+
+
+def test_what_is_lost_with_init_and_cgroup_is_not_called_known(web: Make):
+    """Where init is killed, and a cgroup is gone as soon as it is empty, nobody knows whether it was for memory."""
+    with web("sleep 100", "limits: {memory: 32M}").start() as container:
+        container.signal(signal.SIGKILL)
+        assert has_ended(container.pidfd, 20)
+        Group.from_paths(container.state.cgroup).remove()
+        record = container.wait(0)
+
+    assert (None, None, "") == (record.oom_killed, record.memory_peak_bytes, record.limit)
+
+
 def test_a_lost_init_is_not_called_an_exit(web: Make):
     """When init itself is killed, the record holds its signal, and no exit code of the program."""
     with started(web(POLITE)) as container:
@@ -128,6 +155,8 @@ def test_stop_insists(web: Make, script: str, code: int | None, number: int | No
         graces, most = {POLITE: (0, 1), DEAF: (1, 2), STONE: (2, 25)}[script]
         assert graces * grace <= taken < most * grace
         assert not inside(container)
+    # What is killed tells nothing any more; it was measured before.
+    assert (False, True) == (record.oom_killed, bool(record.cpu_ns))
 
 
 def test_the_shutdown_signal_is_the_plans(web: Make):

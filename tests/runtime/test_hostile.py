@@ -95,11 +95,13 @@ def test_limits_that_limit_nothing(web: Make, limits: str, file: str, value: int
     assert value == (getattr(usage, f"{file}_limit") if file else None)
 
 
-@pytest.mark.parametrize("limits", ["memory: 4K", "memory: 60K", "processes: 1"])
+@pytest.mark.parametrize("limits", [*(f"memory: {size}K" for size in (4, 12, 28, 36, 60, 76)), "processes: 1"])
 def test_limits_below_what_a_start_takes(web: Make, limits: str) -> None:
-    """A limit that is too small for the start itself is the reason that is given, by its key."""
-    key = limits.partition(":")[0]
-    words = rf"because processes\[0\]\.limits\.{key}\).* is too small to start it"
+    """A limit that is too small for the start itself is the reason that is given, by its key and value, wherever the
+    start has met it: while it mounts, while init is executed, or in who holds a scope."""
+    key, _, value = limits.partition(": ")
+    number = int(value.removesuffix("K")) * (1024 if key == "memory" else 1)
+    words = rf"{number} .*because processes\[0\]\.limits\.{key}\).* is too small to start it"
     with pytest.raises((SpawnError, CgroupError), match=words):
         web("exit 0", f"limits: {{{limits}}}").start()
 

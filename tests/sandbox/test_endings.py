@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bpm import Limits, PlanError, Prepared, ProcessFailed, Sandbox
+from bpm import Limits, PlanError, Prepared, ProcessFailed, Sandbox, SpawnError
 
 pytestmark = pytest.mark.needs_root
 
@@ -45,6 +45,18 @@ def test_memory(system: Sandbox) -> None:
 
     assert (-9, "oom", ("memory",)) == (done.returncode, done.reason, done.limits_hit)
     assert 31 << 20 <= (done.resources.memory_peak or 0) <= 32 << 20
+
+
+@pytest.mark.parametrize("size", [4, 12, 28, 36, 60, 76])
+@pytest.mark.parametrize("once", [True, False], ids=["once", "prepared"])
+def test_memory_too_little_to_start(system: Sandbox, size: int, once: bool) -> None:
+    """Whatever call it is that met the limit, and whoever the kernel killed for it, the limit is named."""
+    sandbox = system.replace(limits=Limits(memory=f"{size}K"))
+    words = rf"the limit of {size * 1024} bytes of memory \(because limits\.memory\) is too small to start it"
+    with sandbox.prepare() as prepared:
+        run = sandbox.run if once else prepared.run
+        with pytest.raises(SpawnError, match=words):
+            run(["true"])
 
 
 def test_memory_in_the_error(system: Sandbox) -> None:

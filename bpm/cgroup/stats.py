@@ -26,10 +26,14 @@ class Usage:
         memory_limit: Bytes.
         memory_failures: How often it was about to go over its memory limit. On v1, recent kernels (6.18, not 6.1) miss
             those that the limit on memory and swap together has stopped; ``oom_kills`` counts in any case.
+        memory_slowed: How often it went over memory_high, and was slowed down for it; only v2 has that.
+        swap_failures: How often it was about to go over its limit on swap. On v1 that is one on the sum with memory,
+            and recent kernels (6.18, not 6.1) do not count this.
         processes_now, processes_peak: Processes and threads alike. The peak needs 6.1.
         processes_limit: The most it may have.
         processes_failures: How often that kept one from being made.
         cpu_ns: CPU time used, in nanoseconds.
+        cpu_throttled: In how many periods of 100 ms it had used up its limit on CPU time, and waited for the next.
         memory_stalled_ns: How long some of it has waited for memory, where v2 and the kernel's PSI count that.
     """
 
@@ -38,11 +42,14 @@ class Usage:
     memory_peak: int | None = None
     memory_limit: int | None = None
     memory_failures: int | None = None
+    memory_slowed: int | None = None
+    swap_failures: int | None = None
     processes_now: int | None = None
     processes_peak: int | None = None
     processes_limit: int | None = None
     processes_failures: int | None = None
     cpu_ns: int | None = None
+    cpu_throttled: int | None = None
     memory_stalled_ns: int | None = None
 
 
@@ -58,11 +65,14 @@ _SOURCES: tuple[tuple[str, _Source, _Source], ...] = (
     ("memory_peak", ("memory.max_usage_in_bytes", "", 1), ("memory.peak", "", 1)),
     ("memory_limit", ("memory.limit_in_bytes", "", 1), ("memory.max", "", 1)),
     ("memory_failures", ("memory.failcnt memory.memsw.failcnt", "", 1), ("memory.events.local", "max", 1)),
+    ("memory_slowed", ("", "", 1), ("memory.events.local", "high", 1)),
+    ("swap_failures", ("memory.memsw.failcnt", "", 1), ("memory.swap.events", "max", 1)),
     ("processes_now", ("pids.current", "", 1), ("pids.current", "", 1)),
     ("processes_peak", ("pids.peak", "", 1), ("pids.peak", "", 1)),
     ("processes_limit", ("pids.max", "", 1), ("pids.max", "", 1)),
     ("processes_failures", ("pids.events", "max", 1), ("pids.events", "max", 1)),
     ("cpu_ns", ("cpuacct.usage", "", 1), ("cpu.stat", "usage_usec", 1000)),
+    ("cpu_throttled", ("cpu.stat", "nr_throttled", 1), ("cpu.stat", "nr_throttled", 1)),
     ("memory_stalled_ns", ("", "", 1), ("memory.pressure", "total", 1000)),  # its first line: "some"
 )
 

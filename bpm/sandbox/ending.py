@@ -48,8 +48,10 @@ class Ending:
         returncode: As subprocess has it: the exit status, or minus the signal's number.
         reason: ``exited``; ``signalled`` by something else; ``oom`` when its memory limit was met; ``timeout`` when its
             time was up; ``killed`` by a signal that we sent; ``unknown`` when nothing tells.
-        limits_hit: The limits that it met, by their names in Limits: ``memory``, ``processes``, ``wall_time``,
-            ``cpu_time``, ``file_size``. Not all end a program.
+        limits_hit: The limits that it met, as far as the kernel tells, by their names in Limits: ``memory``, ``swap``,
+            ``memory_high``, ``processes``, ``cpu``, ``wall_time``, ``cpu_time``, ``file_size``. Not all end a program.
+            Of ``open_files`` only the program itself is told (EMFILE), and of ``swap`` on cgroup v1 not every kernel
+            tells.
         core_dumped: Whether it left a core dump.
         resources: What it used.
     """
@@ -109,7 +111,10 @@ def judge(reaped: Reaped, usage: cgroup.Usage, limits: Limits, sent: set[int], w
     known = facts is not None or reaped.returncode is not None
     met = {
         "memory": bool(usage.oom_kills),
+        "swap": limits.swap is not None and bool(usage.swap_failures),
+        "memory_high": limits.memory_high is not None and bool(usage.memory_slowed),
         "processes": bool(usage.processes_failures),
+        "cpu": limits.cpu is not None and bool(usage.cpu_throttled),
         "wall_time": timed_out,
         "cpu_time": limits.cpu_time is not None and returncode == -signal.SIGXCPU,
         "file_size": limits.file_size is not None and returncode == -signal.SIGXFSZ,

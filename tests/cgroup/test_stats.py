@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from bpm.cgroup import Group, Usage, read_usage
 from tests.cgroup.hosts import MIB, Host, setting
@@ -27,7 +28,7 @@ V1 = {
 }
 V2 = {
     "one/memory.events": "low 1\nhigh 1\nmax 9\noom 1\noom_kill 2\noom_group_kill 0\n",
-    "one/memory.events.local": "low 1\nhigh 1\nmax 7\noom 1\noom_kill 1\noom_group_kill 0\n",
+    "one/memory.events.local": "low 1\nhigh 6\nmax 7\noom 1\noom_kill 1\noom_group_kill 0\n",
     "one/memory.current": "1000\n",
     "one/memory.peak": "2000\n",
     "one/memory.max": "3000\n",
@@ -35,9 +36,23 @@ V2 = {
     "one/pids.peak": "6\n",
     "one/pids.max": "8\n",
     "one/pids.events": "max 9\n",
-    "one/cpu.stat": "usage_usec 11\nuser_usec 6\nsystem_usec 5\n",
+    "one/memory.swap.events": "high 1\nmax 4\nfail 5\n",
+    "one/cpu.stat": "usage_usec 11\nuser_usec 6\nsystem_usec 5\nnr_periods 1\nnr_throttled 2\nthrottled_usec 3\n",
 }
-ALL = Usage(2, 1000, 2000, 3000, 7, 5, 6, 8, 9, 11000)
+ALL = Usage(
+    oom_kills=2,
+    memory_now=1000,
+    memory_peak=2000,
+    memory_limit=3000,
+    memory_failures=7,
+    swap_failures=4,
+    processes_now=5,
+    processes_peak=6,
+    processes_limit=8,
+    processes_failures=9,
+    cpu_ns=11000,
+    cpu_throttled=2,
+)
 
 
 def lay_out(top: Path, files: dict[str, str]) -> Group:
@@ -49,10 +64,10 @@ def lay_out(top: Path, files: dict[str, str]) -> Group:
     return Group.from_paths(sorted({f"{top}/bpm-{name.split('/')[0]}" for name in files}))
 
 
-@pytest.mark.parametrize("files", [V1, V2], ids=["v1", "v2"])
-def test_both_versions_tell_the_same(tmp_path: Path, files: dict[str, str]) -> None:
-    """Either version's files give the same usage."""
-    assert read_usage(lay_out(tmp_path, files)) == ALL
+@pytest.mark.parametrize(("files", "more"), [(V1, {}), (V2, {"memory_slowed": 6})], ids=["v1", "v2"])
+def test_both_versions_tell_the_same(tmp_path: Path, files: dict[str, str], more: dict[str, int]) -> None:
+    """Either version's files give the same usage, but for what only one of them limits."""
+    assert read_usage(lay_out(tmp_path, files)) == evolve(ALL, **more)
 
 
 def test_hybrid(tmp_path: Path) -> None:
@@ -61,7 +76,7 @@ def test_hybrid(tmp_path: Path) -> None:
 
     usage = read_usage(lay_out(tmp_path, {**files, "unified/cpu.stat": "usage_usec 11\nuser_usec 6\n"}))
 
-    assert usage == ALL
+    assert usage == evolve(ALL, cpu_throttled=None)
 
 
 def test_no_limits(tmp_path: Path) -> None:
@@ -80,7 +95,8 @@ def test_what_is_missing_is_none(tmp_path: Path) -> None:
     """Files that an older kernel does not have leave their own fields None, and only these."""
     files = {name: content for name, content in V2.items() if not name.endswith((".peak", "cpu.stat"))}
 
-    assert Usage(2, 1000, None, 3000, 7, 5, None, 8, 9, None) == read_usage(lay_out(tmp_path, files))
+    missing = {"memory_peak": None, "processes_peak": None, "cpu_ns": None, "cpu_throttled": None}
+    assert evolve(ALL, memory_slowed=6, **missing) == read_usage(lay_out(tmp_path, files))
 
 
 def test_a_group_that_is_gone() -> None:

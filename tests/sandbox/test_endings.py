@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -121,11 +122,19 @@ def test_open_files_and_core_files(system: Sandbox) -> None:
 
 
 def test_cpu(system: Sandbox) -> None:
-    """A tenth of a processor gives about a tenth of the time."""
+    """A tenth of a processor gives about a tenth of the time, and that it wanted more is told."""
     limits = Limits(cpu="0.1", wall_time=0.6)
     done = system.replace(limits=limits).run(["sh", "-c", "while :; do :; done"])
 
     assert (done.resources.cpu or 0) < 0.3
+    assert ("cpu", "wall_time") == done.limits_hit
+
+
+def test_processor_time_that_suffices(system: Sandbox) -> None:
+    """Who does not use up what a limit leaves has not met it."""
+    done = system.replace(limits=Limits(cpu=os.cpu_count() or 1)).run(["true"])
+
+    assert (0, ()) == (done.returncode, done.limits_hit)
 
 
 def test_limits_may_be_numbers(system: Sandbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +19,9 @@ from tests.vm.hosts import Host
 from tests.vm.kernels import Kernel, get_kernel
 
 MEMORY = "2G"
+
+# Bytes of a disk that tests can swap to; on ours it takes no more than is swapped.
+SWAP = 1 << 28
 
 _CONSOLE_LINES = 40
 
@@ -76,6 +80,7 @@ def run(
     }
     (directory / "out").mkdir()
     (directory / "orders.json").write_text(json.dumps(orders))
+    _make_swap(directory / "swap")
     console = directory / "console"
     cpu_seconds = _execute(kernel, host, directory, console, cpu, timeout, show)
     status, found = directory / "out/status", directory / "out/host.json"
@@ -98,6 +103,7 @@ def _execute(
         # Its memory is a file there; /tmp may be a disk.
         *("env", "TMPDIR=/dev/shm", *linker, str(kernel.program)),
         *("rootfstype=hostfs", "root=/dev/root", "ro", f"mem={MEMORY}", f"uml_dir={directory}/", "umid=vm"),
+        f"ubd0={directory}/swap",
         *("quiet", "loglevel=3", "selinux=0", *host.boot_options),
         *("con=null", "con0=null,fd:1", "ssl=null", f"ssl0=null,fd:{writer}"),
         *(f"init={os.path.realpath(sys.executable)}", "--", "-IS", str(Path(__file__).with_name("guest.py"))),
@@ -126,6 +132,17 @@ def _execute(
             machine.returncode = os.waitstatus_to_exitcode(status)
             _running.discard(machine.pid)
     return usage.ru_utime + usage.ru_stime
+
+
+def _make_swap(path: Path) -> None:
+    """The disk to swap to: what mkswap(8) writes, version 1 and the number of the last page."""
+    page = 4096
+    with open(path, "wb") as file:
+        file.truncate(SWAP)
+        file.seek(1024)
+        file.write(struct.pack("=III", 1, SWAP // page - 1, 0))
+        file.seek(page - 10)
+        file.write(b"SWAPSPACE2")
 
 
 def end_all() -> None:

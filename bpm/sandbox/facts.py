@@ -10,6 +10,7 @@ from attrs import frozen
 from bpm import host
 from bpm.errors import PlanError
 from bpm.plan import HostFacts
+from bpm.sandbox.checks import check_id
 
 if TYPE_CHECKING:
     from bpm.sandbox.sandbox import Sandbox
@@ -67,7 +68,7 @@ def look_around(sandbox: Sandbox) -> Surroundings:
         root=root,
         user=user,
         group=group,
-        groups=tuple(find_group(name) for name in sandbox.groups),
+        groups=tuple(find_group(name, f"groups[{i}]") for i, name in enumerate(sandbox.groups)),
         existing=frozenset(piece.source for piece in sandbox.optional_binds() if os.path.exists(piece.source)),
         missing_cgroups=frozenset() if root else frozenset(_closed_cgroups(facts)),
         held_groups=tuple(sorted({*os.getgroups()} - {gid})),
@@ -91,9 +92,15 @@ def may_mount() -> bool:
 
 
 def find_user(user: str | int) -> tuple[int, int]:
-    """A user's id and group; of a number without an entry, the same number as its group."""
+    """A user's id and group; of a number without an entry, the same number as its group.
+
+    Raises:
+        PlanError: There is no such user.
+    """
     import pwd
 
+    if isinstance(user, int):
+        check_id(user, "user")
     try:
         entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
     except (KeyError, ValueError):
@@ -103,16 +110,20 @@ def find_user(user: str | int) -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
-def find_group(group: str | int) -> int:
-    """A group's id."""
+def find_group(group: str | int, key: str = "group") -> int:
+    """A group's id.
+
+    Raises:
+        PlanError: There is no such group, under that key.
+    """
     import grp
 
     if isinstance(group, int):
-        return group
+        return check_id(group, key)
     try:
         return grp.getgrnam(group).gr_gid
     except (KeyError, ValueError):
-        raise PlanError("group", f"this machine has no group {group!r}") from None
+        raise PlanError(key, f"this machine has no group {group!r}") from None
 
 
 def _closed_cgroups(facts: HostFacts) -> list[str]:

@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+import os
+from collections.abc import Iterable
+
+from attrs import field, frozen
+from attrs.converters import optional
+from attrs.validators import instance_of
+
+
+def as_path(path: str | os.PathLike[str]) -> str:
+    """A path as text.
+
+    Raises:
+        TypeError: It is none.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"expected a path as text, got {text!r}")
+    return text
+
+
+def as_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Several names.
+
+    Raises:
+        TypeError: It is one.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"expected several names, got {names!r}; write ({names!r},)")
+    return tuple(names)
+
+
+def as_place(where: str | os.PathLike[str] | int) -> str | int:
+    """A path as text, or a descriptor."""
+    return where if isinstance(where, int) else as_path(where)
 
 
 @frozen
@@ -18,8 +51,8 @@ class Bind:
         optional: Whether it is left out where the source does not exist.
     """
 
-    source: str
-    target: str | None = None
+    source: str = field(converter=as_path)
+    target: str | None = field(default=None, converter=optional(as_path))
     writable: bool = False
     executable: bool | None = None
     recursive: bool = True
@@ -37,9 +70,9 @@ class Tmpfs:
         executable: Whether programs on it may be run.
     """
 
-    target: str
+    target: str = field(converter=as_path)
     size: str | int | None = None
-    mode: int = 0o1777
+    mode: int = field(default=0o1777, validator=instance_of(int))
     executable: bool = False
 
 
@@ -81,8 +114,8 @@ class Symlink:
         to: Where it leads, inside.
     """
 
-    path: str
-    to: str
+    path: str = field(converter=as_path)
+    to: str = field(converter=as_path)
 
 
 Piece = Bind | Tmpfs | Proc | Dev | Sys | Symlink
@@ -97,5 +130,5 @@ class Join:
         kinds: Which: ``network``, ``ipc``, ``uts``, ``cgroup``, ``pid``. A path leads to one.
     """
 
-    where: str | int
-    kinds: tuple[str, ...] = ("network",)
+    where: str | int = field(converter=as_place)
+    kinds: tuple[str, ...] = field(default=("network",), converter=as_names)

@@ -43,6 +43,7 @@ from bpm.plan import (
     plan_rlimits,
     sort_by_depth,
 )
+from bpm.sandbox.checks import check_fields
 from bpm.sandbox.ids import ROOTLESS, map_ids
 from bpm.sandbox.pieces import Bind, Dev, Join, Piece, Proc, Symlink, Sys, Tmpfs
 
@@ -118,6 +119,7 @@ class _Planner:
         self, argv: tuple[str, ...], env: Mapping[str, str] | None, workdir: str | None, pass_fds: tuple[int, ...]
     ) -> ProcessPlan:
         sandbox = self.sandbox
+        check_fields(sandbox)
         mounts = tuple(self.mounts())
         nodes, links = self.devices()
         masked, read_only = self.covers()
@@ -329,8 +331,6 @@ class _Planner:
             if fd < 3:
                 raise PlanError("pass_fds", f"descriptor {fd} is passed as stdin, stdout or stderr")
         seconds = self.sandbox.limits.wall_time
-        if seconds is not None and not 0 < seconds < 1e9:
-            raise PlanError("limits.wall_time", f"not a number of seconds: {seconds}")
         ids = map_ids(self.around, best_effort=self.sandbox.best_effort)
         self.notices += ids.notices
         return Embedded(

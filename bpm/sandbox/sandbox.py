@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from attrs import Factory, evolve, field, frozen
+from attrs.validators import instance_of
 
 from bpm.config import Limits, Variables
 from bpm.plan import ProcessPlan, SeccompPolicy
 from bpm.sandbox.command import Arguments, words_of
 from bpm.sandbox.facts import look_around
-from bpm.sandbox.pieces import Bind, Dev, Join, Piece, Proc, Symlink, Sys, Tmpfs
+from bpm.sandbox.pieces import Bind, Dev, Join, Piece, Proc, Symlink, Sys, Tmpfs, as_names, as_path
 from bpm.sandbox.planning import DEFAULT_ENVIRONMENT, make_sandbox_plan
 from bpm.sandbox.prepared import Prepared
 from bpm.sandbox.runner import Runner
@@ -24,25 +25,35 @@ SYSTEM = ("/bin", "/etc", "/lib", "/lib64", "/sbin", "/usr")
 
 
 def _pieces(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-    return tuple(pieces)
-
-
-def _names(names: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"expected several names, got {names!r}; write ({names!r},)")
-    return tuple(names)
+    return _all_of(Piece, pieces, "mounts")
 
 
 def _joins(joins: Iterable[Join]) -> tuple[Join, ...]:
-    return tuple(joins)
+    return _all_of(Join, joins, "join")
+
+
+def _all_of(kind: Any, values: Iterable[Any], name: str) -> tuple[Any, ...]:
+    found = tuple(values) if isinstance(values, Iterable) else (None,)
+    if not all(isinstance(one, kind) for one in found):
+        raise TypeError(f"{name}: expected several of {kind}, got {values!r}")
+    return found
+
+
+def _root(root: str | os.PathLike[str] | Bind | None) -> str | Bind | None:
+    return root if root is None or isinstance(root, Bind) else as_path(root)
 
 
 def _ids(ids: Iterable[str | int]) -> tuple[str | int, ...]:
+    if isinstance(ids, str):
+        raise TypeError(f"expected several groups, got {ids!r}; write ({ids!r},)")
     return tuple(ids)
 
 
 def _variables(env: Mapping[str, str]) -> Variables:
-    return env if isinstance(env, Variables) else Variables(env)
+    variables = env if isinstance(env, Variables) else Variables(env)
+    if not all(isinstance(text, str) for pair in variables.items() for text in pair):
+        raise TypeError("env: expected names and values as text")
+    return variables
 
 
 @frozen(kw_only=True)
@@ -72,20 +83,22 @@ class Sandbox(Runner):
     """
 
     mounts: tuple[Piece, ...] = field(default=(), converter=_pieces)
-    root: str | Bind | None = None
-    user: str | int | None = None
-    group: str | int | None = None
+    root: str | Bind | None = field(default=None, converter=_root)
+    user: str | int | None = field(default=None, validator=instance_of((str, int, type(None))))
+    group: str | int | None = field(default=None, validator=instance_of((str, int, type(None))))
     groups: tuple[str | int, ...] = field(default=(), converter=_ids)
-    capabilities: tuple[str, ...] = field(default=(), converter=_names)
-    limits: Limits = field(factory=Limits)
-    seccomp: str | SeccompPolicy | None = "default"
+    capabilities: tuple[str, ...] = field(default=(), converter=as_names)
+    limits: Limits = field(factory=Limits, validator=instance_of(Limits))
+    seccomp: str | SeccompPolicy | None = field(
+        default="default", validator=instance_of((str, SeccompPolicy, type(None)))
+    )
     env: Mapping[str, str] = field(default=Factory(lambda: Variables(DEFAULT_ENVIRONMENT)), converter=_variables)
-    workdir: str = "/"
-    hostname: str = "sandbox"
-    share: tuple[str, ...] = field(default=(), converter=_names)
+    workdir: str = field(default="/", converter=as_path)
+    hostname: str = field(default="sandbox", validator=instance_of(str))
+    share: tuple[str, ...] = field(default=(), converter=as_names)
     join: tuple[Join, ...] = field(default=(), converter=_joins)
     die_with_parent: bool = True
-    umask: int = 0o022
+    umask: int = field(default=0o022, validator=instance_of(int))
     measure: bool = False
     best_effort: bool = False
 

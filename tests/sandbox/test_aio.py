@@ -177,6 +177,27 @@ def test_a_block_left_by_an_error_kills(run: Any, prepared: Prepared) -> None:
         run(main())
 
 
+def test_cancelled_while_it_waits_at_the_end_of_the_block(run: Any, prepared: Prepared) -> None:
+    """It kills the program, and is over when that is gone."""
+
+    async def main() -> tuple[bool, str]:
+        started: list[aio.Process] = []
+
+        async def block() -> None:
+            async with await aio.popen(prepared, ["sleep", "93"]) as process:
+                started.append(process)
+
+        task = asyncio.create_task(block())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        started[0].kill()
+        await asyncio.wait({task})
+        return task in done and task.cancelled(), started[0].ending.reason
+
+    assert (True, "killed") == run(main())
+
+
 def test_a_full_pipe_that_nobody_reads(run: Any, prepared: Prepared) -> None:
     """It makes the program wait, not the loop; the end of the block closes it, as Popen's does."""
 

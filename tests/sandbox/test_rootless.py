@@ -356,6 +356,21 @@ def test_a_host_without_namespaces_says_so(as_user: Any, user: pwd.struct_passwd
     assert [f"{told} (No space left on device (ENOSPC))"] * 2 == as_user(run)
 
 
+def test_a_limit_on_namespaces_that_is_reached_is_told(as_user: Any, user: pwd.struct_passwd) -> None:
+    """Also where it is not 0."""
+
+    def run() -> str:
+        enter_user_namespace(user)
+        Path("/proc/sys/user/max_user_namespaces").write_text("1")
+        with Sandbox.system().popen(["sleep", "9"]) as process:
+            with pytest.raises(HostError) as caught:
+                Sandbox.system().run(["true"])
+            process.kill()
+        return str(caught.value)
+
+    assert "a limit on namespaces is reached: see user.max_user_namespaces and its like" in as_user(run)
+
+
 def enter_user_namespace(user: pwd.struct_passwd, inside: int | None = None) -> None:
     """Give this process (a fork, which is that user's) users and mounts of its own."""
     check(libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))

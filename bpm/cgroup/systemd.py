@@ -33,6 +33,9 @@ TIMEOUT = 20.0
 PATIENCE = 6.0
 """How long one try may take: a signal that was lost never comes, but the next try sees what it would have told."""
 
+SETTLING = 2.0
+"""How long a process that is to hold a scope has to get going."""
+
 PRIVATE = "/run/systemd/private"
 """systemd's own socket, on which it answers root where there is no bus."""
 
@@ -65,25 +68,37 @@ class Placeholder:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        reader, self._writer = os.pipe2(os.O_CLOEXEC)
+        self._ours, theirs = socket.socketpair()
         try:
             actions = [
-                (os.POSIX_SPAWN_DUP2, reader, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), 1),
                 (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
             ]
             self.pid = os.posix_spawnp("cat", ["cat"], {}, file_actions=actions, setsigmask=[])
         except BaseException:
-            os.close(self._writer)
+            self._ours.close()
             raise
         finally:
-            os.close(reader)
+            theirs.close()
+
+    def settle(self) -> None:
+        """Wait until it runs, and has nothing more to do: from then on it needs no memory, whatever a scope leaves it.
+
+        posix_spawn(3) returns in the middle of execve(2), and there a limit would kill it.
+        """
+        self._ours.settimeout(SETTLING)
+        try:
+            self._ours.sendall(b"\n")
+            self._ours.recv(1)
+        except OSError:
+            pass  # Who holds the scope is seen by whoever asks for it.
 
     @property
     def killed(self) -> bool:
         """Whether it was killed before its end, as by a memory limit that does not even hold it."""
         try:
-            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) if self._writer >= 0 else None
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) if self._lives() else None
         except ChildProcessError:
             return False  # The caller takes the status of all its children.
         return ended is not None and ended.si_status == signal.SIGKILL
@@ -101,16 +116,18 @@ class Placeholder:
 
     def end(self) -> None:
         """Ends it, and returns when it is gone. Once more does nothing."""
-        if self._writer < 0:
+        if not self._lives():
             return
-        os.close(self._writer)
-        self._writer = -1
+        self._ours.close()
         try:
             # Its number is its own until we have waited for it.
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass  # The caller takes the status of all its children.
+
+    def _lives(self) -> bool:
+        return self._ours.fileno() >= 0
 
 
 def start_scope(scope: Scope, timeout: float = TIMEOUT, addresses: tuple[str, ...] = (BUS, PRIVATE)) -> Placeholder:
@@ -126,9 +143,10 @@ def start_scope(scope: Scope, timeout: float = TIMEOUT, addresses: tuple[str, ..
         HostError: The extra is not installed.
         CgroupError: systemd refused, or did not answer in time.
     """
-    load_jeepney()
     placeholder = Placeholder(scope)
     try:
+        load_jeepney()
+        placeholder.settle()
         _start(scope, placeholder.pid, time.monotonic() + timeout, addresses)
     except BaseException as error:
         try:

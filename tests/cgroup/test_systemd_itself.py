@@ -92,7 +92,9 @@ def test_a_limit_that_kills_who_waits(scope: Scope, tmp_path: Path, monkeypatch:
     """Where a memory limit kills who holds the scope, before anybody could join it, the error has its key and value."""
     eater = tmp_path / "cat"
     eat = "exec /usr/bin/python3 -c 'b = bytearray(200 << 20)'"
-    eater.write_text(f"#!/bin/sh\nuntil grep -q {scope.unit} /proc/self/cgroup; do sleep 0.01; done\n{eat}\n")
+    eater.write_text(
+        f"#!/bin/sh\nread line; echo\nuntil grep -q {scope.unit} /proc/self/cgroup; do sleep 0.01; done\n{eat}\n"
+    )
     eater.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     limit = ScopeProperty("MemoryMax", 32 << 20, "limits.memory")

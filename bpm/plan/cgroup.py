@@ -103,6 +103,10 @@ def _needs(facts: HostFacts, settings: Iterable[CgroupSetting], program: DeviceP
         yield tracking, "", reasons.CGROUP
     if facts.systemd is not None:
         yield facts.systemd, "", reasons.CGROUP
+        # DefaultTasksMax= is any unit's limit, and holds for who is in the unit: on v1, in this hierarchy too.
+        counting = facts.controller("pids")
+        if counting is not None and counting.version == 1:
+            yield counting, counting.name, reasons.CGROUP
 
 
 def _directories(facts: HostFacts, needs: Iterable[_Need], name: str, scope: Scope | None) -> Iterator[CgroupDirectory]:

@@ -180,11 +180,15 @@ def test_scope_v2() -> None:
 
 
 def test_scope_v1() -> None:
-    """On v1 systemd makes it for its own controllers; in the freezer, and below it for devices, it is ours to make."""
+    """On v1 systemd makes it for its own controllers; in the freezer, and below it for devices, it is ours to make.
+
+    It limits the processes of every scope, so we are in that hierarchy too, whatever bpm.yml limits.
+    """
     scope = "system.slice/monit-service-bpm-bpm-web.scope"
 
     assert {
         (f"/cg/memory/{scope}", True),
+        (f"/cg/pids/{scope}", True),
         (f"/cg/devices/{scope}/bpm-web", False),
         ("/cg/freezer/bpm-web", False),
         (f"/cg/systemd/{scope}", True),
@@ -195,9 +199,11 @@ def test_scope_hybrid() -> None:
     """On a hybrid host systemd tracks the scope in v2, and so do we."""
     scope = "system.slice/monit-service-bpm-bpm-web.scope"
 
-    assert [(f"/cg/devices/{scope}/bpm-web", False), (f"/cg/u/{scope}", True)] == [
-        (directory.path, directory.in_scope) for directory in cgroup_of(HYBRID).directories
-    ]
+    assert [
+        (f"/cg/devices/{scope}/bpm-web", False),
+        (f"/cg/u/{scope}", True),
+        (f"/cg/pids/{scope}", True),
+    ] == [(directory.path, directory.in_scope) for directory in cgroup_of(HYBRID).directories]
 
 
 @pytest.mark.parametrize(

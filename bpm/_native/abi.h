@@ -207,6 +207,9 @@ struct bpm_ended {
 /* A new sealed memfd holding init, or -1 with errno. */
 int bpm_make_init(void);
 
+/* Whether a descriptor is the file with this inode number, among those that we have made. */
+_Bool bpm_is(int fd, uint64_t inode);
+
 /*
  * Builds the request's root in a mount namespace that nobody is in, from which any number of spawns can start: a
  * descriptor of it, or -1 with the report filled in.
@@ -221,6 +224,9 @@ void bpm_close(int32_t *fd);
 
 /* Reaps an init that has ended and takes its record, once; closes the record's file. */
 void bpm_reap(const struct bpm_spawned *spawned, struct bpm_plumbing *plumbing, struct bpm_ended *ended);
+
+/* The program's ends are closed, which it has by now. */
+void bpm_close_theirs(struct bpm_plumbing *plumbing);
 
 /* What is still open of either is closed; -1 stays in its place. */
 void bpm_close_plumbing(struct bpm_plumbing *plumbing);

@@ -18,6 +18,13 @@ NO_NEW_PRIVS, DIE_WITH_PARENT, SUBREAPER, TERMINAL, KEEP_GROUPS = 1, 2, 4, 8, 16
 CLONE_NEWPID = 0x20000000
 FILTER_INSTRUCTION = 8  # bytes of a struct sock_filter
 
+# What every spawn makes, so looked up once; and what it is before anything was.
+_REQUEST, _REPORT = ffi.typeof("struct bpm_request *"), ffi.typeof("struct bpm_report *")
+_SPAWNED, _ENDED = ffi.typeof("struct bpm_spawned *"), ffi.typeof("struct bpm_ended *")
+_PLUMBING = ffi.typeof("struct bpm_plumbing *")
+_NOT_SPAWNED = ffi.new(_SPAWNED, {"pidfd": -1})[0]
+_NO_PLUMBING = ffi.new(_PLUMBING, {"ours": [-1] * 3, "theirs": [-1] * 3, "exit_fd": -1})[0]
+
 
 def _exit_facts(record: Any) -> ExitFacts:
     """A struct bpm_exit, without the counters."""
@@ -214,10 +221,7 @@ def life_descriptor() -> int:
 
 def _is(fd: int, inode: int) -> bool:
     """Whether the descriptor still is that file."""
-    try:
-        return os.fstat(fd).st_ino == inode
-    except OSError:
-        return False
+    return lib.bpm_is(fd, inode)
 
 
 def spawn(request: SpawnRequest) -> Spawned:
@@ -252,7 +256,7 @@ class Layout:
         Raises:
             SpawnFailure: It stopped at a stage; nothing of it is left.
         """
-        report = ffi.new("struct bpm_report *")
+        report = ffi.new(_REPORT)
         fd = lib.bpm_make_template(self._fixed, report)
         if fd < 0:
             raise SpawnFailure(Stage(report.stage), report.item, report.error)
@@ -281,8 +285,7 @@ class Layout:
             SpawnFailure: It stopped at a stage; nothing of it is left.
         """
         arena = _Arena()
-        request = ffi.new("struct bpm_request *")
-        ffi.memmove(request, self._fixed, ffi.sizeof("struct bpm_request"))
+        request = ffi.new(_REQUEST, self._fixed[0])
         request.init_fd = init_descriptor()
         if self._dies_with_parent:
             request.caller_fd = life_descriptor()
@@ -306,7 +309,7 @@ class Layout:
         if map_pipes is not None:
             request.map_pipes = map_pipes
         child = into or Child()
-        report = ffi.new("struct bpm_report *")
+        report = ffi.new(_REPORT)
         if lib.bpm_spawn(request, child.spawned, report) == 0:
             return child
         stage = Stage(report.stage)
@@ -318,8 +321,8 @@ class Child:
 
     def __init__(self) -> None:
         # Destroyed in C: out of a __del__() of Python's, no interruption would ever come to whom it is meant for.
-        self.spawned = ffi.gc(ffi.new("struct bpm_spawned *", {"pidfd": -1}), lib.bpm_close_spawned)
-        self._ended = ffi.new("struct bpm_ended *")
+        self.spawned = ffi.gc(ffi.new(_SPAWNED, _NOT_SPAWNED), lib.bpm_close_spawned)
+        self._ended = ffi.new(_ENDED)
 
     @property
     def pid(self) -> int:
@@ -373,9 +376,8 @@ class Plumbing:
     """
 
     def __init__(self, pipes: Iterable[int] = ()) -> None:
-        c = ffi.new("struct bpm_plumbing *", {"ours": [-1] * 3, "theirs": [-1] * 3, "exit_fd": -1})
-        self._c = ffi.gc(c, lib.bpm_close_plumbing)
-        if lib.bpm_plumb(sum(1 << number for number in pipes), self._c) < 0:
+        self._c = ffi.gc(ffi.new(_PLUMBING, _NO_PLUMBING), lib.bpm_close_plumbing)
+        if lib.bpm_plumb(sum([1 << number for number in pipes]), self._c) < 0:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
 
     def ours(self, number: int) -> int:
@@ -405,8 +407,7 @@ class Plumbing:
 
     def close_theirs(self) -> None:
         """Leave the program's ends to the program."""
-        for number in range(3):
-            lib.bpm_close(self._c.theirs + number)
+        lib.bpm_close_theirs(self._c)
 
     def close(self) -> None:
         """Close all that is still open."""

@@ -366,12 +366,25 @@ static long confine_self(void)
 	return error < 0 ? error : kernel(seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
 }
 
+/* Until it has memory of its own, or has ended: the kernel then clears and wakes `thread` (CLONE_CHILD_CLEARTID). */
+static void let_program_execute(void)
+{
+	int32_t thread;
+
+	if (!program.may_go) {
+		program.may_go = 1;
+		(void)kernel(futex, &program.may_go, FUTEX_WAKE, 1, NULL, NULL, 0);
+	}
+	while ((thread = program.thread) != 0)
+		(void)kernel(futex, &program.thread, FUTEX_WAIT, thread, NULL, NULL, 0);
+}
+
 /*
- * The program's process shares our memory until it executes, so that it can say why it could not. The kernel clears and
- * wakes `thread` when it lets go of the memory, either way (CLONE_CHILD_CLEARTID).
+ * The program's process shares our memory until it executes, so that it can say why it could not.
  *
- * Our own filter would be the program's too, so we confine ourselves after the clone: beside the program's first steps,
- * or before them, if it is one that could trace us.
+ * Our own filter would be the program's too, so we confine ourselves after the clone. Making a filter takes as long as
+ * an exec does, so that is done beside the program's first steps; but before them, if it is one that could trace us, or
+ * if no filter of its own has shown that this host lets us have any.
  */
 static long start_program(struct bpm_letter *letter)
 {
@@ -382,8 +395,8 @@ static long start_program(struct bpm_letter *letter)
 		.stack = (uint64_t)(uintptr_t)program.stack,
 		.stack_size = sizeof program.stack,
 	};
-	long pid, error;
-	int32_t thread;
+	int first = !letter->filter_length || letter->bounding >> CAP_SYS_PTRACE & 1;
+	long pid, error = 0;
 
 	strings_at(letter, letter->arguments);
 	strings_at(letter, letter->environment);
@@ -391,24 +404,25 @@ static long start_program(struct bpm_letter *letter)
 	report.stage = BPM_STAGE_PROGRAM;
 	report.item = -1;
 	program.thread = -1;
-	program.may_go = !(letter->bounding >> CAP_SYS_PTRACE & 1);
+	program.may_go = !first;
 	pid = clone_onto_stack(&arguments, sizeof arguments, run_program, letter);
 	if (pid < 0)
 		return pid;
-	error = confine_self();
-	if (error < 0) {
-		(void)kernel(kill, pid, SIGKILL);
-		report.stage = BPM_STAGE_SECCOMP;
-		report.item = -1;
-		return error;
+	if (first)
+		error = confine_self();
+	if (error >= 0) {
+		let_program_execute();
+		if (report.error)
+			return -report.error;
+		if (!first)
+			error = confine_self();
 	}
-	if (!program.may_go) {
-		program.may_go = 1;
-		(void)kernel(futex, &program.may_go, FUTEX_WAKE, 1, NULL, NULL, 0);
-	}
-	while ((thread = program.thread) != 0)
-		(void)kernel(futex, &program.thread, FUTEX_WAIT, thread, NULL, NULL, 0);
-	return report.error ? -report.error : pid;
+	if (error >= 0)
+		return pid;
+	(void)kernel(kill, pid, SIGKILL);
+	report.stage = BPM_STAGE_SECCOMP;
+	report.item = -1;
+	return error;
 }
 
 static int64_t clock(int number)

@@ -6,25 +6,32 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "native.h"
 
 /*
- * Pages for the record are there before init writes it: it may do so when the program has just been killed for having
- * used up all memory of their cgroup.
+ * The record's page is there before init writes it: it may do so when the program has just been killed for having used
+ * up all memory of their cgroup.
  */
 static int make_exit_file(void)
 {
-	static const struct bpm_exit nothing;
 	int fd = memfd_create("bpm-exit", MFD_CLOEXEC);
 
-	if (fd >= 0 && write(fd, &nothing, sizeof nothing) == sizeof nothing && lseek(fd, 0, SEEK_SET) == 0)
+	if (fd >= 0 && pwrite(fd, "", 1, sizeof(struct bpm_exit) - 1) == 1)
 		return fd;
 	if (fd >= 0)
 		(void)close(fd);
 	return -1;
+}
+
+_Bool bpm_is(int fd, uint64_t inode)
+{
+	struct stat info;
+
+	return fstat(fd, &info) == 0 && info.st_ino == inode;
 }
 
 void bpm_close(int32_t *fd)
@@ -36,12 +43,17 @@ void bpm_close(int32_t *fd)
 		(void)close(number);
 }
 
+void bpm_close_theirs(struct bpm_plumbing *plumbing)
+{
+	for (int i = 0; i < 3; i++)
+		bpm_close(&plumbing->theirs[i]);
+}
+
 void bpm_close_plumbing(struct bpm_plumbing *plumbing)
 {
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 3; i++)
 		bpm_close(&plumbing->ours[i]);
-		bpm_close(&plumbing->theirs[i]);
-	}
+	bpm_close_theirs(plumbing);
 	bpm_close(&plumbing->exit_fd);
 }
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import struct
-
-from attrs import evolve, frozen
+from typing import NamedTuple
 
 COUNTERS, COUNTER_SIZE = 8, 256  # enum bpm_counter_limit
 EXIT_FORMAT = "=8siiqqqqqq" + f"{COUNTER_SIZE}s" * COUNTERS
 EXIT_SIZE = struct.calcsize(EXIT_FORMAT)
 
 
-@frozen
-class ExitFacts:
+class ExitFacts(NamedTuple):
     """What init saw of the program's end. Times in ns of CLOCK_REALTIME or of cpu; max_rss in bytes.
 
     Args:
@@ -33,8 +31,7 @@ class ExitFacts:
     counters: tuple[str, ...] = ("",) * COUNTERS
 
 
-@frozen
-class Reaped:
+class Reaped(NamedTuple):
     """What the caller knows of an init that has ended.
 
     Args:
@@ -57,7 +54,7 @@ def parse_exit(data: bytes) -> ExitFacts | None:
     if magic != b"bpmexit1":
         return None
     facts, counters = fields[:-COUNTERS], fields[-COUNTERS:]
-    return evolve(ExitFacts(*facts), counters=tuple(map(_whole_lines, counters)))
+    return ExitFacts(*facts)._replace(counters=tuple(map(_whole_lines, counters)))
 
 
 def _whole_lines(text: bytes) -> str:

@@ -357,25 +357,26 @@ static long mask_file(struct masks *masks, int root, int target)
 	return mount < 0 ? mount : attach(mount, target);
 }
 
-static long cover(struct masks *masks, int root, const struct bpm_cover *path)
+static long mask(struct masks *masks, int root, int target)
 {
 	uint32_t mode;
 	uint64_t device;
+	long error = mode_of(target, &mode, &device);
+
+	if (error < 0)
+		return error;
+	return (mode & S_IFMT) == S_IFDIR ? mask_directory(masks, target) : mask_file(masks, root, target);
+}
+
+static long cover(struct masks *masks, int root, const struct bpm_cover *path)
+{
 	long error, target = open_inside(root, path->path, 0);
 
 	if (target == -ENOENT || target == -ENOTDIR)
 		return 0;
 	if (target < 0)
 		return target;
-	error = mode_of((int)target, &mode, &device);
-	if (error >= 0) {
-		if (path->read_only)
-			error = make_read_only((int)target);
-		else if ((mode & S_IFMT) == S_IFDIR)
-			error = mask_directory(masks, (int)target);
-		else
-			error = mask_file(masks, root, (int)target);
-	}
+	error = path->read_only ? make_read_only((int)target) : mask(masks, root, (int)target);
 	(void)kernel(close, target);
 	return error;
 }

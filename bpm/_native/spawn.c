@@ -24,7 +24,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,7 +31,7 @@
 #include "kernel.h"
 #include "native.h"
 
-#define STACK_SIZE (64 * 1024)
+#define STACK_SIZE (16 * 1024)
 #define P_PIDFD_ID 3 /* since 5.4; glibc names it since 2.36 */
 
 static int fail(struct bpm_report *report, enum bpm_stage stage, int item, long error)
@@ -168,14 +167,14 @@ static int hear_init(int pipe, struct bpm_spawned *spawned, struct bpm_report *r
 static int run_child(struct child *child, int report_end, struct bpm_spawned *spawned, struct bpm_report *report)
 {
 	long pid;
-	void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	void *stack = malloc(STACK_SIZE);
 
-	if (stack == MAP_FAILED)
-		return fail(report, BPM_STAGE_CLONE, -1, errno);
+	if (!stack)
+		return fail(report, BPM_STAGE_CLONE, -1, ENOMEM);
 	/* The child leaves its stage here when it fails; when it becomes init, the last one stands: no failure. */
 	report->error = 0;
 	pid = clone_child(child, bpm_run_child, stack, &spawned->pidfd, &spawned->pid);
-	(void)munmap(stack, STACK_SIZE);
+	free(stack);
 	(void)close(child->report_pipe);
 	child->report_pipe = -1;
 	if (pid < 0) {
@@ -218,13 +217,13 @@ static int run_template(struct child *child, int socket, struct bpm_report *repo
 {
 	int pidfd, fd;
 	long pid;
-	void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	void *stack = malloc(STACK_SIZE);
 
-	if (stack == MAP_FAILED)
-		return fail(report, BPM_STAGE_CLONE, -1, errno);
+	if (!stack)
+		return fail(report, BPM_STAGE_CLONE, -1, ENOMEM);
 	report->error = 0;
 	pid = clone_child(child, bpm_run_template, stack, &pidfd, NULL);
-	(void)munmap(stack, STACK_SIZE);
+	free(stack);
 	if (pid < 0)
 		return fail(report, BPM_STAGE_CLONE, -1, -pid);
 	(void)reap(pidfd);

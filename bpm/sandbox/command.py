@@ -62,7 +62,7 @@ def make_command(
         ValueError: There is no program, something holds a NUL, or no environment can hold a variable.
         TypeError: A word is no word.
     """
-    passed = sorted(set(pass_fds))
+    passed = sorted(set(pass_fds)) if pass_fds else []
     if passed and passed[0] < 0:
         raise ValueError(f"not a descriptor, in pass_fds: {passed[0]}")
     words = words_of(args, shell=shell)
@@ -74,17 +74,18 @@ def make_command(
         streams,
         None if env is None else variables_of(env),
         None if cwd is None else workdir_of(cwd),
-        tuple(fd for fd in passed if fd > 2),
+        tuple([fd for fd in passed if fd > 2]),
         program,
     )
 
 
 def words_of(args: Arguments, *, shell: bool = False) -> tuple[bytes, ...]:
     """The program and its arguments."""
-    if isinstance(args, (str, bytes, os.PathLike)):
-        words: tuple[bytes, ...] = (os.fsencode(args),)
+    words: tuple[bytes, ...]
+    if isinstance(args, (list, tuple)) or not isinstance(args, (str, bytes, os.PathLike)):
+        words = tuple([os.fsencode(word) for word in args])
     else:
-        words = tuple(os.fsencode(word) for word in args)
+        words = (os.fsencode(args),)
     if shell:
         words = (b"/bin/sh", b"-c", *words)
     if not words or not words[0]:

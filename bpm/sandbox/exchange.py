@@ -35,8 +35,8 @@ class Exchange:
         self._text = text
         self._close = close
         self._left = memoryview(encode(input, text) if input else b"")
-        self._read: dict[int, list[bytes]] = {number: [] for number in (1, 2) if running.end_of(number) >= 0}
-        self._open = {number: running.end_of(number) for number in range(3) if running.end_of(number) >= 0}
+        self._open = {number: fd for number in range(3) if (fd := running.end_of(number)) >= 0}
+        self._read: dict[int, list[bytes]] = {number: [] for number in (1, 2) if number in self._open}
         if 0 in self._open:
             if self._left:
                 os.set_blocking(self._open[0], False)
@@ -45,13 +45,15 @@ class Exchange:
 
     def carry_on(self, deadline: float | None) -> bool:
         """Write and read until there is nothing more of either; False when the deadline has come."""
+        if not self._open:
+            return True
         poll = select.poll()
         numbers = {fd: number for number, fd in self._open.items()}
         for fd, number in numbers.items():
             poll.register(fd, select.POLLOUT if number == 0 else select.POLLIN)
         # What shares our pids may outlive the program, and hold the pipes open: its end is looked for here, too.
         pidfd = -1 if self._running.owns_pids else self._running.pidfd
-        if pidfd >= 0 and self._open:
+        if pidfd >= 0:
             poll.register(pidfd, select.POLLIN)
         while self._open:
             left = None if deadline is None else deadline - time.monotonic()
@@ -73,6 +75,8 @@ class Exchange:
 
     def result(self) -> tuple[Any, Any]:
         """The same, as text where that was asked for."""
+        if not self._read:
+            return None, None
         out, err = self.so_far()
         return decode(out, self._text), decode(err, self._text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -49,6 +48,6 @@ class Prepared(Runner):
     def __repr__(self) -> str:
         return f"<Prepared {self.sandbox!r}>"
 
-    def spawner(self) -> AbstractContextManager[Spawner]:
+    def spawner(self) -> Spawner:
         """What runs its programs; for bpm itself."""
-        return nullcontext(self._spawner)
+        return self._spawner

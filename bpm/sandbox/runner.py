@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from bpm.sandbox.command import Argument, Arguments, EnvMapping, Stream, make_command, streams_of
@@ -22,8 +21,8 @@ class Runner:
     __slots__ = ()
 
     @abstractmethod
-    def spawner(self) -> AbstractContextManager[Spawner]:
-        """What runs them, for as long as the block lasts; for bpm itself."""
+    def spawner(self) -> Spawner:
+        """What runs them, as a context manager; for bpm itself."""
 
     def run(
         self,
@@ -80,9 +79,9 @@ class Runner:
         command = make_command(args, streams, env=env, cwd=cwd, shell=shell, pass_fds=pass_fds, executable=executable)
         with self.spawner() as spawner:
             running = spawner.running()
-            process = Process(args, running, as_text)
             try:
                 spawner.start(running, command)
+                process = Process(args, running, as_text)
                 out, err = process.communicate(input, timeout)
             except ProcessTimeout as error:
                 process.kill()

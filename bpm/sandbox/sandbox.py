@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import Factory, evolve, field, frozen
@@ -162,19 +161,14 @@ class Sandbox(Runner):
         """
         return Prepared(self)
 
-    @contextmanager
-    def spawner(self) -> Iterator[Spawner]:
+    def spawner(self) -> Spawner:
         """What runs a single program; for bpm itself.
 
         Raises:
             PlanError, HostError, PrepareError: As in :meth:`prepare`.
             SpawnError: As in :meth:`run`.
         """
-        spawner = Spawner(self, once=True)
-        try:
-            yield spawner
-        finally:
-            spawner.close()
+        return Spawner(self, once=True)
 
 
 def _system() -> Iterable[Piece]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import nullcontext
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -33,7 +33,7 @@ class Spawner:
 
     Args:
         sandbox: What it is made from.
-        once: Whether it is for a single program, which a template would not pay for.
+        once: Whether it is for a single program, which a template would not pay for; and closed as its ``with`` ends.
 
     Raises:
         PlanError, HostError: It cannot be had here.
@@ -43,6 +43,7 @@ class Spawner:
 
     def __init__(self, sandbox: Sandbox, *, once: bool = False) -> None:
         self.sandbox = sandbox
+        self._once = once
         self._around = look_around(sandbox)
         self.plan = make_sandbox_plan(sandbox, self._around, ["true"])
         self._owns_pids = any(namespace.kind == "pid" for namespace in self.plan.namespaces)
@@ -68,47 +69,53 @@ class Spawner:
         ready = self._ready
         if ready is None:
             raise ValueError("this prepared sandbox is closed")
-        # Without a cgroup or a helper, each call into C remembers what it makes, and may be interrupted anywhere.
-        with Uninterrupted() if self._takes_steps else nullcontext():
-            self._start(ready, running, command)
+        try:
+            # Each call into C remembers what it makes, and may be interrupted anywhere.
+            if not self._takes_steps:
+                self._spawn(ready, running, command)
+                return
+            with Uninterrupted():
+                self._spawn_in_steps(ready, running, command)
+        except SpawnFailure as failure:
+            raise self._explain(failure, ready, running.group or NO_GROUP, command) from None
 
-    def _start(self, ready: Ready, running: Running, command: Command) -> None:
-        streams = command.streams
-        running.plumbing = plumbing = Plumbing([n for n in range(3) if streams[n] == PIPE])
-        stdio = tuple([descriptor_of(plumbing, ready.null, n, streams) for n in range(3)])
+    def _spawn_in_steps(self, ready: Ready, running: Running, command: Command) -> None:
+        """With a cgroup, or with a helper for the ids."""
         if self.plan.cgroup.directories:
             running.group = groups.make_group(self.plan.cgroup)
-        self._spawn(ready, running, command, plumbing, stdio)
-        plumbing.close_theirs()
+        with groups.joined(running.group) as join, namespaces.mapping(self.plan, running.child) as pipes:
+            self._spawn(ready, running, command, (join.unified_fd, join.tasks) if join else None, pipes)
 
     def _spawn(
-        self, ready: Ready, running: Running, command: Command, plumbing: Plumbing, stdio: tuple[int, ...]
+        self,
+        ready: Ready,
+        running: Running,
+        command: Command,
+        join: tuple[int, tuple[int, ...]] | None = None,
+        map_pipes: tuple[int, int] | None = None,
     ) -> None:
-        variables = ready.variables if command.variables is None else command.variables
-        try:
-            with groups.joined(running.group) as join, namespaces.mapping(self.plan, running.child) as pipes:
-                ready.layout.spawn(
-                    argv=command.words,
-                    candidates=candidates_of(command.program, variables),
-                    env=command.variables,
-                    workdir=command.workdir,
-                    stdio=stdio,
-                    exit_fd=plumbing.exit_fd,
-                    cgroup=(join.unified_fd, join.tasks) if join else None,
-                    passed=command.passed,
-                    map_pipes=pipes,
-                    into=running.child,
-                )
-        except SpawnFailure as failure:
-            raise self._explain(failure, command, variables, running.group or NO_GROUP) from None
+        streams = command.streams
+        running.plumbing = plumbing = Plumbing([n for n in range(3) if streams[n] == PIPE])
+        ready.layout.spawn(
+            argv=command.words,
+            candidates=candidates_of(command.program, ready.variables_for(command)),
+            env=command.variables,
+            workdir=command.workdir,
+            stdio=tuple([descriptor_of(plumbing, ready.null, n, streams) for n in range(3)]),
+            exit_fd=plumbing.exit_fd,
+            cgroup=join,
+            passed=command.passed,
+            map_pipes=map_pipes,
+            into=running.child,
+        )
+        plumbing.close_theirs()
 
-    def _explain(
-        self, failure: SpawnFailure, command: Command, variables: tuple[bytes, ...], group: cgroup.Group
-    ) -> BpmError:
+    def _explain(self, failure: SpawnFailure, ready: Ready, group: cgroup.Group, command: Command) -> BpmError:
         """The error for a spawn that stopped: what the caller knows it by, with all that the plan knows."""
         refusal = namespaces.explain_refusal(failure, self._around.root)
         if refusal is not None:
             return refusal
+        variables = ready.variables_for(command)
         plan = make_sandbox_plan(
             self.sandbox,
             self._around,
@@ -124,6 +131,15 @@ class Spawner:
             sentence += f"; {describe_size((*command.words, *variables))}"
         at = os.fsdecode(command.program if error.stage == "program" else command.workdir or self.sandbox.workdir)
         return ERRORS.get(failure.number, SpawnError)(error.stage, error.item, failure.number, sentence, at)
+
+    def __enter__(self) -> Spawner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._once:
+            self.close()
 
     def close(self) -> None:
         """Close the descriptors, as soon as no thread is in the middle of a spawn. What runs goes on."""
@@ -150,6 +166,10 @@ class Ready:
         request = lower_plan(plan, Descriptors(stdio, tuple(self._opened.sources), joins=tuple(self._joins)), seccomp)
         self.variables = request.env
         self.layout = Layout(self._from_template(plan, request) if shared_root else request)
+
+    def variables_for(self, command: Command) -> tuple[bytes, ...]:
+        """The environment that a command runs in."""
+        return self.variables if command.variables is None else command.variables
 
     def _from_template(self, plan: ProcessPlan, request: SpawnRequest) -> SpawnRequest:
         """Make what all programs share, and leave of the request what each has of its own."""

@@ -6,11 +6,13 @@ import errno
 import os
 import platform
 import signal
+import struct
 from pathlib import Path
 
 import pytest
 
 from bpm._native import Spawned
+from tests.effort import times
 from tests.inside import CLONE_NEWNS, World, read_seen, wait_for
 
 pytestmark = pytest.mark.needs_root
@@ -69,6 +71,15 @@ def test_init_is_confined_to_the_calls_of_its_loop(world: World) -> None:
     status = dict(line.split(":\t", 1) for line in seen.splitlines() if ":\t" in line)
 
     assert ("2", "1", "1") == (status["Seccomp"], status["Seccomp_filters"].strip(), status["NoNewPrivs"])
+
+
+def test_init_is_confined_when_a_start_returns(world: World) -> None:
+    """With a filter for the program, init makes its own beside the program's first steps: and only then says so."""
+    allow_all = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF_0000)
+    for _ in range(times(20)):
+        spawned = world.start("/bin/sleep", "1000", filter=allow_all)
+        lines = Path(f"/proc/{spawned.pid}/status").read_text().splitlines()
+        assert {"Seccomp:\t2", "NoNewPrivs:\t1"} < set(lines)
 
 
 def test_inits_confinement_is_not_the_programs(world: World) -> None:

@@ -370,6 +370,20 @@ def test_seccomp_refuses_a_program_that_has_no_end(world: World) -> None:
     )
 
 
+def test_without_any_filter_nothing_has_run(world: World) -> None:
+    """Where init cannot have its own filter, a program that has none has not executed by then, with one or without."""
+    output = world.memory()
+    words = ("/bin/sh", "-c", "echo ran")
+
+    def spawn_unfiltered() -> list[tuple[str, int, int, int | None]]:
+        refuse_call("seccomp", errno.EPERM)
+        request = world.with_stdio(world.request(*words), (world.null(), output, output))
+        return [answer_of(request) for _ in range(times(20))]
+
+    assert {("seccomp", -1, errno.EPERM, None)} == set(in_child(spawn_unfiltered))
+    assert b"" == os.pread(output, 100, 0)
+
+
 def test_seccomp_without_no_new_privs_takes_a_privilege(world: World) -> None:
     """A filter for a program that could gain privileges is EACCES."""
     allow_all = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF_0000)

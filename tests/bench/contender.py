@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bpm import Limits, Sandbox
+from bpm.plan import compile_policy
 
 PAGE = 4096
 PROGRAM = ["/bin/true"]
@@ -24,6 +25,8 @@ SYSTEM = ["--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc", "--symlink",
 SYSTEM += ["--symlink", "usr/sbin", "/sbin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]
 SYSTEM += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--ro-bind", "/sys", "/sys"]
 BWRAP = ["bwrap", "--unshare-all", "--share-net", "--die-with-parent", "--uid", "65534", "--gid", "65534", *SYSTEM]
+
+READ_ONLY_BY_BWRAP = {"/proc/bus", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 
 
 @contextmanager
@@ -37,6 +40,31 @@ def sandboxed(sandbox: Sandbox) -> Iterator[Callable[[], object]]:
 def command(words: list[str]) -> Iterator[Callable[[], object]]:
     """By another program, or by none."""
     yield lambda: subprocess.run(words, check=True)
+
+
+@contextmanager
+def same_by_bwrap() -> Iterator[Callable[[], object]]:
+    """By bwrap, asked for all that Sandbox.system() is: the filter, the masks, a session and a /dev/shm of its own."""
+    plan = Sandbox.system().plan(PROGRAM)
+    assert plan.seccomp is not None
+    words = [*BWRAP, "--new-session", "--hostname", "sandbox", "--tmpfs", "/dev/shm"]
+    masked, read_only = (
+        [c.path for c in covered if os.path.exists(c.path)] for covered in (plan.masked, plan.read_only)
+    )
+    for path in masked:
+        words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--ro-bind", os.devnull, path]
+    for path in set(read_only) - READ_ONLY_BY_BWRAP:
+        words += ["--ro-bind", path, path]
+    with tempfile.TemporaryFile() as file:
+        file.write(compile_policy(plan.seccomp, os.uname().machine))
+        file.flush()
+        words += ["--seccomp", str(file.fileno()), *PROGRAM]
+
+        def run() -> None:
+            file.seek(0)
+            subprocess.run(words, check=True, pass_fds=[file.fileno()])
+
+        yield run
 
 
 @contextmanager
@@ -64,6 +92,7 @@ CONTENDERS = {
     "bpm, own network": lambda: sandboxed(Sandbox.system(share=())),
     "bpm, limits": lambda: sandboxed(Sandbox.system(limits=Limits(memory="64M", processes=20))),
     "bwrap": lambda: command([*BWRAP, *PROGRAM]),
+    "bwrap, the same": same_by_bwrap,
     "crun": crun,
 }
 

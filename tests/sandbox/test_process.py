@@ -159,10 +159,11 @@ def test_a_fork_of_the_caller_leaves_it_alone(prepared: Prepared) -> None:
 def test_a_fork_may_use_what_was_prepared_before(prepared: Prepared) -> None:
     """As the workers of a server do; what it starts dies with it, not with us."""
     ours, theirs = os.pipe()
+    kept = []  # since what is forgotten is killed
 
     def work() -> int:
-        process = prepared.popen(["sleep", "99"], stdin=PIPE)
-        os.write(theirs, b"%d" % process.pid)
+        kept.append(prepared.popen(["sleep", "99"]))
+        os.write(theirs, b"%d" % kept[0].pid)
         return prepared.run(["sh", "-c", "exit 5"]).returncode
 
     assert 5 == in_child(work)

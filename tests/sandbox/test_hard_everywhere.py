@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.same_everywhere]
 
 GRANDCHILDREN = 500
 SPAWNS = times(300)
+LONG = f"94.{os.getpid()}"  # seconds that nobody else sleeps
 
 Run = Callable[..., Any]
 Case = Callable[[Run], Any]
@@ -96,8 +97,8 @@ def closes_its_output_and_goes_on(run: Run) -> Any:
 
 def double_forks(run: Run) -> Any:
     started = time.monotonic()
-    done = run(["sh", "-c", "(setsid sleep 98 &) ; echo done"], capture_output=True)
-    return done.stdout, time.monotonic() - started < 5, running("sleep\x0098")
+    done = run(["sh", "-c", f"(setsid sleep {LONG} &) ; echo done"], capture_output=True)
+    return done.stdout, time.monotonic() - started < 5, running(f"sleep\0{LONG}")
 
 
 def ignores_signals(run: Run) -> Any:
@@ -119,14 +120,15 @@ def fills_a_pipe_that_nobody_reads(run: Run) -> Any:
 
 
 def times_out_among_hundreds(run: Run) -> Any:
-    ten = "for j in 1 2 3 4 5 6 7 8 9; do sleep 94 & done; sleep 94"
-    script = f"for i in $(seq {GRANDCHILDREN // 10}); do ({ten}) & done; sleep 0.3; set -- /proc/[0-9]*; echo $#; wait"
+    ten = f"for j in 1 2 3 4 5 6 7 8 9; do sleep {LONG} & done; sleep {LONG}"
+    all_there = f"until set -- /proc/[0-9]*; test $# -ge {GRANDCHILDREN}; do sleep 0.05; done"
+    script = f"for i in $(seq {GRANDCHILDREN // 10}); do ({ten}) & done; {all_there}; echo $#; wait"
     for seconds in (0.8, 3, 20):
         with pytest.raises(ProcessTimeout) as caught:
             run(["sh", "-c", script], timeout=seconds, capture_output=True)
         if caught.value.output:
             break
-    return int(caught.value.output) >= GRANDCHILDREN, running("sleep\x0094")
+    return int(caught.value.output) >= GRANDCHILDREN, running(f"sleep\0{LONG}")
 
 
 def has_a_nul(run: Run) -> Any:

@@ -11,6 +11,7 @@ import pickle
 import re
 import signal
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -420,7 +421,7 @@ def a_number_that_is_no_stream(way: Way) -> Any:
     return way.run(["true"], stdout=-7)
 
 
-@differs("a variable without a name")
+@(differs("a variable without a name") if sys.version_info < (3, 13) else same)
 def a_nameless_variable(way: Way) -> Any:
     return way.run(["/usr/bin/env"], env={"": "1"}, capture_output=True)
 
@@ -581,9 +582,9 @@ def table() -> dict[str, str]:
 
 def test_the_manual_has_a_row_for_each_difference() -> None:
     """And no row for what does not differ."""
-    asyncio_rows = {row for row in table() if row.startswith("asyncio")}
+    others = {row for row, words in table().items() if row.startswith("asyncio") or "before Python" in words}
 
-    assert {row for row, _ in DIFFERENT.values()} | {"not taken"} == set(table()) - asyncio_rows
+    assert {row for row, _ in DIFFERENT.values()} | {"not taken"} | others == set(table())
 
 
 def test_the_manual_names_the_arguments_that_are_not_taken() -> None:

@@ -2,7 +2,8 @@
 
 The program asks first which calling convention was used (the audit architecture), then looks the number up by
 binary search: the allowed numbers, merged into intervals, make of the 32-bit numbers a line of stretches with one
-verdict each. x32 calls come as x86_64 with bit 30 of the number set, so they are a part of that line.
+verdict each, but for a few single numbers, which are compared at its end. x32 calls come as x86_64 with bit 30 of the
+number set, so they are a part of that line.
 
 What a call gets:
 
@@ -120,6 +121,10 @@ _NEVER: _Condition = ()
 # A condition, and the SECCOMP_RET values that a call gets when it holds and otherwise.
 _Verdict = tuple[_Condition, int, int]
 
+# Numbers with one verdict: the first, it, and the few among them that have another.
+_Stretch = tuple[int, _Verdict, tuple[tuple[int, _Verdict], ...]]
+_OTHERS = 4
+
 
 @lru_cache(maxsize=32)
 def compile_policy(policy: SeccompPolicy, machine: str) -> bytes:
@@ -143,7 +148,7 @@ def compile_policy(policy: SeccompPolicy, machine: str) -> bytes:
     program = Program()
     start = program.answer(_KILL_PROCESS)
     for architecture, abis in reversed(_MACHINES[machine].items()):
-        look_up = program.load(_NUMBER, _search(program, _draw_line(policy, abis)))
+        look_up = program.load(_NUMBER, _search(program, _fold(_draw_line(policy, abis))))
         start = program.branch(IF_EQUAL, architecture, look_up, start)
     program.load(_ARCHITECTURE, start)
     if len(program) > LONGEST:
@@ -246,15 +251,35 @@ def _tests_of(rule: SyscallRule, argument_bits: int) -> tuple[_Test, ...] | None
     return tuple((offset, bits, value) for offset, bits, value in halves if bits)
 
 
-def _search(program: Program, line: list[tuple[int, _Verdict]]) -> int:
+def _fold(line: list[tuple[int, _Verdict]]) -> list[_Stretch]:
+    """The line with single numbers inside a stretch kept beside it: there each takes one comparison, and else two."""
+    folded: list[_Stretch] = []
+    for first, verdict in line:
+        if len(folded) > 1:
+            (start, around, others), (number, other, others_of_it) = folded[-2:]
+            if (number + 1, around) == (first, verdict) and not others_of_it and len(others) < _OTHERS:
+                folded[-2:] = [(start, around, (*others, (number, other)))]
+                continue
+        folded.append((first, verdict, ()))
+    return folded
+
+
+def _search(program: Program, line: list[_Stretch]) -> int:
     """A binary search of the loaded number among the stretches."""
     if len(line) == 1:
-        _, (condition, held, otherwise) = line[0]
-        return _decide(program, condition, held, program.answer(otherwise))
+        _, verdict, others = line[0]
+        place = _answer(program, verdict)
+        for number, other in reversed(others):
+            place = program.branch(IF_EQUAL, number, _answer(program, other), place)
+        return place
     middle = len(line) // 2
-    number, _ = line[middle]
     below, from_there = _search(program, line[:middle]), _search(program, line[middle:])
-    return program.branch(IF_AT_LEAST, number, from_there, below)
+    return program.branch(IF_AT_LEAST, line[middle][0], from_there, below)
+
+
+def _answer(program: Program, verdict: _Verdict) -> int:
+    condition, held, otherwise = verdict
+    return _decide(program, condition, held, program.answer(otherwise))
 
 
 def _decide(program: Program, condition: _Condition, held: int, otherwise: int) -> int:

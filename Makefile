@@ -29,7 +29,7 @@ test: $(VENV)/.tools lint ## lint, every test that this machine can run, and tho
 	wait $$hosts; there=$$?; cat build/hosts.log; exit $$((here | there))
 
 test-hosts: $(VENV)/.tools ## the tests that touch the kernel, on virtual hosts: all kinds, or HOSTS="v2 nested"
-	$(BIN)/python -m tests.vm --table $(addprefix --host ,$(HOSTS))
+	$(BIN)/python -m tests.vm --table --timeout 3600 $(addprefix --host ,$(HOSTS))
 
 lint: $(VENV)/.tools check-c ## ruff, ruff format, mypy --strict, and the C with -Wall -Wextra -Werror
 	$(BIN)/ruff check

@@ -48,7 +48,7 @@ _ALL = (
     Host("systemd-v2", "systemd on v2: Noble, Resolute", systemd=True, suite="sid"),
     Host("systemd-v1", "systemd on v1: Jammy", hierarchy="v1", systemd=True),
     Host("systemd-hybrid", "systemd on v1, and v2 for its own use: Jammy", hierarchy="hybrid", systemd=True),
-    Host("nested", "in a container, no systemd: bosh-lite, Docker", nested=True),
+    Host("nested", "in a container, no systemd: bosh-lite, Docker", nested=True, suite="sid"),
     Host("kernel-6.1", "v2, no systemd, the kernel of Debian 12"),
     Host("kernel-6.12", "v2, no systemd, the kernel of Debian 13", suite="trixie"),
 )

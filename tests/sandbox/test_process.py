@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bpm import Prepared, Process, ProcessTimeout, Sandbox
+from bpm.sandbox import running
 from tests.inside import is_readable, wait_for
 from tests.native.callers import children, in_child
 
@@ -111,6 +112,36 @@ def test_it_can_be_waited_for_by_another_thread_than_started_it(prepared: Prepar
     (process,) = started
 
     assert (b"still here", None) == process.communicate(b"still here")
+
+
+def test_a_pidfd_lasts_until_nobody_watches_it(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread has seen the end, another is just about to look: what that has the number of is still the pidfd."""
+    about_to_look, may_look = threading.Event(), threading.Event()
+    look, watched = running.is_readable, []
+
+    def look_later(fd: int, timeout: float | None) -> bool:
+        if threading.current_thread() is watcher:
+            watched.append(fd)
+            about_to_look.set()
+            may_look.wait(60)
+        return look(fd, timeout)
+
+    monkeypatch.setattr(running, "is_readable", look_later)
+    process = prepared.popen(["true"])
+    watcher = threading.Thread(target=process.wait)
+    watcher.start()
+    try:
+        assert about_to_look.wait(60)
+        assert 0 == process.wait()
+        opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(10)]
+        assert set(opened).isdisjoint(watched)
+        for fd in opened:
+            os.close(fd)
+    finally:
+        may_look.set()
+        watcher.join()
+
+    assert -1 == process.pidfd
 
 
 def test_a_forgotten_one_is_killed(system: Sandbox) -> None:

@@ -50,7 +50,7 @@ check-aarch64: ## compile the C for aarch64 (Debian: gcc-aarch64-linux-gnu)
 differential: $(VENV)/.tools ## 5,000 generated jobs, run by bpm and as OCI bundles by runc, seen alike from inside (as root)
 	BPM_DIFFERENTIAL=5000 $(BIN)/python -m pytest tests/differential
 
-golden: $(VENV)/.tools ## write the golden plans and the plan's schema anew, to be read as a diff
+golden: $(VENV)/.tools ## write the golden plans, the plan's schema and the page of bpm.yml's keys anew, to be read as a diff
 	$(BIN)/python -m tests.plan.golden
 	$(BIN)/python -m tests.insight.publish
 

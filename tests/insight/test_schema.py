@@ -1,4 +1,4 @@
-"""The published schema of a plan."""
+"""What is published of the code: the schema of a plan, and the keys of bpm.yml."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 
 from bpm import HostFacts, JobConfig, ProcessConfig, Unsafe, make_plan
-from tests.insight.publish import FILE, text
+from tests.insight.publish import DOCS, PAGES
 from tests.plan import golden
 
-SCHEMA = json.loads(FILE.read_text())
+SCHEMA = json.loads((DOCS / "plan.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -22,10 +22,10 @@ def plan(**keys: Any) -> dict[str, Any]:
     return read
 
 
-def test_the_published_schema_is_that_of_the_models() -> None:
-    """docs/plan.schema.json is what the classes say: ``python -m tests.insight.publish`` writes it."""
-
-    assert text() == FILE.read_text()
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_published_is_what_the_code_says(name: str) -> None:
+    """The schema of plans and the page of bpm.yml's keys: ``python -m tests.insight.publish`` writes them."""
+    assert PAGES[name]() == (DOCS / name).read_text()
 
 
 def test_the_schema_is_one() -> None:

@@ -27,13 +27,14 @@ HINTS = {
     (Stage.MOUNTS, errno.ENOTDIR): "its target leads through something that is no directory",
     (Stage.MOUNTS, errno.EINVAL): "source and target are not both a directory, or both a file",
     (Stage.MOUNTS, errno.ELOOP): "its target leads into /proc, or through too many links",
+    (Stage.MASKS, errno.ENOSPC): "the mount namespace is full: see /proc/sys/fs/mount-max",
     (Stage.MASKS, errno.ELOOP): "/dev/null inside is not the null device, or a link leads astray",
     (Stage.LIMITS, errno.EPERM): "bpm may not raise it above its own hard limit without CAP_SYS_RESOURCE",
 }
 
-# Where a call that was refused memory says something else: mkdir(2) on a tmpfs, and execve(2) with nowhere to put the
-# arguments.
-NO_MEMORY = {(Stage.MOUNTS, errno.ENOSPC), (Stage.INIT, errno.E2BIG)}
+# Where a call that was refused memory says something else: a tmpfs that is made or gets a directory, and execve(2) with
+# nowhere to put the arguments.
+NO_MEMORY = {(Stage.MOUNTS, errno.ENOSPC), (Stage.MASKS, errno.ENOSPC), (Stage.INIT, errno.E2BIG)}
 
 # How many bytes below its limit a cgroup may be, and yet have met it: the kernel asks for several pages at a time.
 MARGIN = 1 << 16

@@ -30,6 +30,8 @@ PIPE = subprocess.PIPE
 SCRIPT = "cat; echo out; echo err >&2; exit 3"
 SLOW = "echo early; sleep 0.4; echo late"
 BIG = b"x" * 1_000_000
+KEPT_BY_LIBC = 0b11 << 31
+"""Signals 32 and 33, which libc keeps for its threads: make's leaves them ignored."""
 
 RUNS: list[tuple[Any, dict[str, Any]]] = [
     (["true"], {}),
@@ -282,8 +284,19 @@ def signals_that_do_not_exist(way: Way) -> Any:
 
 
 @same
-def the_signals_that_it_ignores(way: Way) -> Any:
-    return way.run(["grep", "Sig[BIC]", "/proc/self/status"], capture_output=True)
+def signals_that_it_blocks_or_ignores(way: Way) -> Any:
+    done = way.run(["grep", "Sig[BI]", "/proc/self/status"], capture_output=True)
+    masks = [int(line.split()[1], 16) for line in done.stdout.splitlines()]
+    return [mask & ~KEPT_BY_LIBC for mask in masks]
+
+
+@differs("signals that you ignore")
+def signals_that_the_caller_ignores(way: Way) -> Any:
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        return way.run(["sh", "-c", "kill -USR2 $$"]).returncode
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 @same

@@ -17,7 +17,7 @@ from tests.effort import times
 
 pytestmark = pytest.mark.needs_root
 
-MANY = int(os.environ.get("BPM_DIFFERENTIAL", "0")) or times(200)
+MANY = int(os.environ.get("BPM_DIFFERENTIAL", "0")) or times(120)
 """So many jobs; `make differential` says how many."""
 
 

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.timeout(900)]
 MOST_PATHS = 200
 
 
-@settings(max_examples=times(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(layout=layouts())
 @example(layout=STRICT_BELOW)
 @example(layout=INTO_PROC)

@@ -14,25 +14,26 @@ from tests.servers.conftest import Servers, free_port, listens, require_program
 pytestmark = pytest.mark.needs_root
 
 LIMIT = 64  # MiB
-VALUE = b"x" * (1 << 20)
+SIZE = 8  # MiB of a value: near its limit a process crawls, so that is passed in one step
+VALUE = b"x" * (SIZE << 20)
 
 
 def set_value(key: int) -> bytes:
-    """A SET of 1 MiB, in redis's own protocol."""
+    """A SET, in redis's own protocol."""
     name = b"key:%d" % key
     return b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(VALUE), VALUE)
 
 
 def fill(port: int) -> int:
-    """Store values until the server goes away; how many it took."""
+    """Store values until the server goes away; how many MiB it took."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        for key in range(4 * LIMIT):
+        for key in range(4 * LIMIT // SIZE):
             try:
                 connection.sendall(set_value(key))
                 if connection.recv(16) != b"+OK\r\n":
-                    return key
+                    return key * SIZE
             except ConnectionError:
-                return key
+                return key * SIZE
     return 4 * LIMIT
 
 
